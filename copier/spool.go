@@ -1,0 +1,570 @@
+package copier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"fast-export/internal/column"
+)
+
+// Budget is what the batches of a run may take: bytes of memory, by capacity, and bytes of temp files. It is shared by
+// the run's Spools and safe from several goroutines.
+type Budget struct {
+	mu   sync.Mutex
+	cond *sync.Cond // of every change that a waiter may wait for
+
+	batch  int64 // bytes that a fresh batch is expected to take
+	memory int64
+	used   int64
+
+	dir   string
+	limit int64 // of temp; 0: what the file system has
+	temp  int64
+	peak  int64
+
+	spools map[*Spool]struct{} // not closed
+}
+
+// NewBudget makes a budget of memory bytes for batches of about batch bytes, and of limit bytes of temp files in dir, a
+// directory that exists and is the caller's; 0 means what the file system has.
+func NewBudget(memory, batch int64, dir string, limit int64) *Budget {
+	b := &Budget{memory: memory, batch: batch, dir: dir, limit: limit, spools: map[*Spool]struct{}{}}
+	b.cond = sync.NewCond(&b.mu)
+	return b
+}
+
+// TempPeak is the most bytes that temp files took at a time.
+func (b *Budget) TempPeak() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.peak
+}
+
+// reserve is what a file system must keep free: a full one harms others on the machine.
+const reserve = 64 << 20
+
+// takeTemp books n bytes of temp space if they are there. Called with the lock held.
+func (b *Budget) takeTemp(n int64) bool {
+	if b.limit > 0 && b.temp+n > b.limit {
+		return false
+	}
+	if free, ok := freeBytes(b.dir); ok && free < n+reserve {
+		return false
+	}
+	b.temp += n
+	b.peak = max(b.peak, b.temp)
+	return true
+}
+
+// Charge books n bytes of temp space for a file that must be written; false when the limit does not allow it.
+func (b *Budget) Charge(n int64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.limit > 0 && b.temp+n > b.limit {
+		return false
+	}
+	b.temp += n
+	b.peak = max(b.peak, b.temp)
+	return true
+}
+
+func freeBytes(dir string) (int64, bool) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return 0, false
+	}
+	return int64(st.Bavail) * st.Bsize, true
+}
+
+// A batch beyond the memory limit exists only for one of these reasons, each bounded by itself.
+type grant uint8
+
+const (
+	normal  grant = iota // within the limit
+	filling              // the one that a copier fills: at most one a copier
+	flowing              // of the chunk whose turn it is
+	reading              // into which the merger reads a spilled batch
+)
+
+// maxFlowing and maxReading bound the grants beyond the limit of one Spool: one batch is encoded while another is on its way.
+const (
+	maxFlowing = 3
+	maxReading = 2
+)
+
+// Spool holds the chunks of one file between the copiers, which fill them in any order, and the merger, which takes the
+// batches of chunk 0, then of chunk 1, and so on.
+type Spool struct {
+	b       *Budget
+	name    string // of its temp files
+	leaves  int
+	columns int
+
+	// All below is guarded by b.mu.
+	idle    []*column.Batch
+	live    map[*column.Batch]*held
+	granted [4]int
+	chunks  map[int]*Chunk
+	turn    int
+	total   int // chunks there will be
+	closed  error
+}
+
+type held struct {
+	bytes int64
+	grant grant
+}
+
+// NewSpool makes the spool of a file with so many leaves and columns. Names of its temp files begin with name. chunks is
+// how many there will be.
+func (b *Budget) NewSpool(name string, leaves, columns, chunks int) *Spool {
+	s := &Spool{b: b, name: name, leaves: leaves, columns: columns, total: chunks, live: map[*column.Batch]*held{}, chunks: map[int]*Chunk{}}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spools[s] = struct{}{}
+	return s
+}
+
+// reclaim drops idle batches of any file until want bytes came free or none is left. Called with the lock held.
+func (b *Budget) reclaim(want int64) {
+	before := b.used
+	for s := range b.spools {
+		for len(s.idle) > 0 {
+			if before-b.used >= want {
+				return
+			}
+			n := len(s.idle) - 1
+			s.drop(s.idle[n])
+			s.idle = s.idle[:n]
+		}
+	}
+}
+
+// allocate makes or reuses an empty batch, or returns nil when neither the limit nor g allows it. Called with the lock held.
+func (s *Spool) allocate(g grant) *column.Batch {
+	if n := len(s.idle); n > 0 {
+		b := s.idle[n-1]
+		s.idle = s.idle[:n-1]
+		b.Reset(s.release)
+		return b
+	}
+	if s.b.used+s.b.batch > s.b.memory {
+		s.b.reclaim(s.b.used + s.b.batch - s.b.memory)
+	}
+	if s.b.used+s.b.batch > s.b.memory {
+		switch {
+		case g == normal, g == flowing && s.granted[g] >= maxFlowing, g == reading && s.granted[g] >= maxReading:
+			return nil
+		}
+	} else {
+		g = normal
+	}
+	b := column.NewBatch(s.leaves, s.columns, s.release)
+	s.live[b] = &held{bytes: s.b.batch, grant: g}
+	s.granted[g]++
+	s.b.used += s.b.batch
+	return b
+}
+
+// measure books what the batch really holds on to. Called with the lock held.
+func (s *Spool) measure(b *column.Batch) *held {
+	h := s.live[b]
+	n := max(b.Bytes(), s.b.batch)
+	s.b.used += n - h.bytes
+	h.bytes = n
+	return h
+}
+
+// release takes an encoded batch back.
+func (s *Spool) release(b *column.Batch) {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	h := s.measure(b)
+	// A batch beyond the limit has served; one swollen by a huge row would hold its memory for nothing.
+	if s.closed != nil || h.grant != normal || s.b.used > s.b.memory || h.bytes > 4*s.b.batch {
+		s.drop(b)
+	} else {
+		s.idle = append(s.idle, b)
+	}
+	s.b.cond.Broadcast()
+}
+
+func (s *Spool) drop(b *column.Batch) {
+	h := s.live[b]
+	s.b.used -= h.bytes
+	s.granted[h.grant]--
+	delete(s.live, b)
+}
+
+// wait waits for a change of the budget or the end of ctx. Called with the lock held, which it gives up meanwhile.
+func (s *Spool) wait(ctx context.Context) error {
+	if s.closed != nil {
+		return s.closed
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	s.b.cond.Wait()
+	if s.closed != nil {
+		return s.closed
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// wakeWith wakes the waiters when ctx ends; call the returned function when nobody waits any more.
+func (s *Spool) wakeWith(ctx context.Context) func() bool {
+	return context.AfterFunc(ctx, func() {
+		s.b.mu.Lock()
+		defer s.b.mu.Unlock()
+		s.b.cond.Broadcast()
+	})
+}
+
+var errClosed = errors.New("the spool is closed")
+
+// Close drops all that is held and removes the temp files. Copiers and merger that wait get an error. Idempotent.
+func (s *Spool) Close() {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	if s.closed != nil {
+		return
+	}
+	s.closed = errClosed
+	for _, c := range s.chunks {
+		c.clear()
+	}
+	for _, b := range s.idle {
+		s.drop(b)
+	}
+	s.idle = nil
+	delete(s.b.spools, s)
+	s.b.cond.Broadcast()
+}
+
+// Chunk is the copier's end of one chunk. One copier at a time.
+type Chunk struct {
+	s     *Spool
+	index int
+
+	// All below is guarded by the budget's lock, save file's content.
+	queue   []entry
+	done    bool
+	taken   []uint64 // fingerprints of the batches that the merger took while the copy was under way
+	skip    int      // how many of taken the copy under way has given again
+	attempt int      // copies begun
+	file    *os.File
+	size    int64
+}
+
+// entry is one batch of a chunk: in memory, or in the chunk's file.
+type entry struct {
+	batch *column.Batch
+	at, n int64
+}
+
+// Chunk gives chunk i, making it at the first call.
+func (s *Spool) Chunk(i int) *Chunk {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	return s.chunk(i)
+}
+
+func (s *Spool) chunk(i int) *Chunk {
+	c := s.chunks[i]
+	if c == nil {
+		c = &Chunk{s: s, index: i}
+		s.chunks[i] = c
+	}
+	return c
+}
+
+// Begin starts the chunk's copy, or starts it again after a lost connection: what an earlier attempt left is dropped, and
+// what the merger has already taken of it is compared with the new copy's and then left out.
+func (c *Chunk) Begin() {
+	c.s.b.mu.Lock()
+	defer c.s.b.mu.Unlock()
+	c.clear()
+	c.attempt++
+	c.done = false
+	c.skip = 0
+}
+
+// clear drops the queue, the batch that the copier holds and the file. Called with the lock held.
+func (c *Chunk) clear() {
+	for _, e := range c.queue {
+		if e.batch != nil {
+			c.s.drop(e.batch)
+		}
+	}
+	c.queue = nil
+	if c.lent != nil {
+		c.s.drop(c.lent)
+		c.lent = nil
+	}
+	if c.file != nil {
+		c.file.Close()
+		c.file = nil
+		c.s.b.temp -= c.size
+		c.size = 0
+	}
+	c.s.b.cond.Broadcast()
+}
+
+// ErrDiverged says that a chunk copied again did not begin with the rows that the first copy had given.
+var ErrDiverged = errors.New("a repeated copy gave other rows than the first")
+
+// Next is the decoder's source of batches: it takes over a full one (nil at first) and returns an empty one. It waits
+// while there is neither memory nor temp space, until the chunk's turn comes.
+func (c *Chunk) Next(ctx context.Context, full *column.Batch) (*column.Batch, error) {
+	s := c.s
+	defer s.wakeWith(ctx)()
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	if s.closed != nil {
+		return nil, s.closed
+	}
+	if full == nil {
+		c.lent = s.allocate(filling)
+		return c.lent, nil
+	}
+	if c.skip < len(c.taken) {
+		if fingerprint(full) != c.taken[c.skip] {
+			return nil, ErrDiverged
+		}
+		c.skip++
+		full.Reset(s.release)
+		return full, nil
+	}
+	s.measure(full)
+	for {
+		g := normal
+		if s.turn == c.index {
+			g = flowing
+		}
+		if b := s.allocate(g); b != nil {
+			c.push(entry{batch: full})
+			c.lent = b
+			return b, nil
+		}
+		// The chunk whose turn it is waits for an encoder, which is short; any other makes room for itself.
+		if g != flowing {
+			if done, err := c.spill(full); err != nil {
+				return nil, err
+			} else if done {
+				full.Reset(s.release)
+				return full, nil
+			}
+		}
+		if err := s.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (c *Chunk) push(e entry) {
+	c.queue = append(c.queue, e)
+	c.s.b.cond.Broadcast()
+}
+
+// Finish ends the chunk with its last batch, which may be nil or empty.
+func (c *Chunk) Finish(ctx context.Context, last *column.Batch) error {
+	s := c.s
+	defer s.wakeWith(ctx)()
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	if s.closed != nil {
+		return s.closed
+	}
+	if last != nil && c.skip < len(c.taken) && last.Rows > 0 {
+		if fingerprint(last) != c.taken[c.skip] {
+			return ErrDiverged
+		}
+		c.skip++
+		last = nil
+	}
+	if last != nil && last.Rows == 0 {
+		last = nil
+	}
+	for last != nil {
+		// The copier fills another batch next: this one must be within the limit, or in the flow, or in the file.
+		h := s.measure(last)
+		if s.b.used <= s.b.memory || s.turn == c.index {
+			s.granted[h.grant]--
+			h.grant = normal
+			if s.b.used > s.b.memory {
+				h.grant = flowing
+			}
+			s.granted[h.grant]++
+			c.lent = nil
+			c.push(entry{batch: last})
+			break
+		}
+		if done, err := c.spill(last); err != nil {
+			return err
+		} else if done {
+			break
+		}
+		if err := s.wait(ctx); err != nil {
+			return err
+		}
+	}
+	if c.lent != nil {
+		s.drop(c.lent)
+		c.lent = nil
+	}
+	if c.skip < len(c.taken) {
+		return ErrDiverged
+	}
+	c.done = true
+	s.b.cond.Broadcast()
+	return nil
+}
+
+// spill writes a batch to the chunk's file, unless temp space is spent. Called with the lock held, which it gives up
+// while it writes.
+func (c *Chunk) spill(b *column.Batch) (bool, error) {
+	s := c.s
+	n := batchSize(b)
+	if !s.b.takeTemp(n) {
+		return false, nil
+	}
+	f, at := c.file, c.size
+	s.b.mu.Unlock()
+	var err error
+	if f == nil {
+		f, err = s.tempFile(c.index)
+	}
+	if err == nil {
+		err = writeBatch(f, at, b)
+	}
+	s.b.mu.Lock()
+	if err != nil {
+		s.b.temp -= n
+		if f != nil && c.file == nil {
+			f.Close()
+		}
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			return false, nil // wait for the chunk's turn, as with any other limit
+		}
+		return false, &TempError{Dir: s.b.dir, Err: err}
+	}
+	if s.closed != nil { // Close saw no file to remove
+		f.Close()
+		s.b.temp -= n
+		return false, s.closed
+	}
+	c.file = f
+	c.size = at + n
+	c.push(entry{at: at, n: n})
+	return true, nil
+}
+
+// tempFile makes the chunk's file and removes its name at once: whatever happens to the process, nothing is left.
+func (s *Spool) tempFile(chunk int) (*os.File, error) {
+	path := filepath.Join(s.b.dir, fmt.Sprintf("%s-%05d.spool", s.name, chunk))
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(path); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// TempError is temp space that can't be used.
+type TempError struct {
+	Dir string
+	Err error
+}
+
+func (e *TempError) Error() string { return fmt.Sprintf("temp directory %s: %v", e.Dir, e.Err) }
+
+// Unwrap gives the file system's error.
+func (e *TempError) Unwrap() error { return e.Err }
+
+// Take is the merger's end: the next batch in the file's order, the caller's to release, or io.EOF behind the last one
+// of the last chunk. done, if not nil, is called with the index of each chunk that was taken whole.
+func (s *Spool) Take(ctx context.Context, done func(chunk int)) (*column.Batch, error) {
+	defer s.wakeWith(ctx)()
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	for {
+		if s.closed != nil {
+			return nil, s.closed
+		}
+		if s.turn >= s.total {
+			return nil, io.EOF
+		}
+		c := s.chunks[s.turn]
+		switch {
+		case c != nil && len(c.queue) > 0:
+			if b, err := s.pop(ctx, c); b != nil || err != nil {
+				return b, err
+			}
+			continue
+		case c != nil && c.done:
+			c.clear()
+			delete(s.chunks, s.turn)
+			s.turn++
+			s.b.cond.Broadcast()
+			if done != nil {
+				done(c.index)
+			}
+			continue
+		}
+		if err := s.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pop takes the first entry of c's queue; nil when the copy began again while it was read. Called with the lock held.
+func (s *Spool) pop(ctx context.Context, c *Chunk) (*column.Batch, error) {
+	e, attempt := c.queue[0], c.attempt
+	b := e.batch
+	if b == nil {
+		for b == nil {
+			if b = s.allocate(reading); b == nil {
+				if err := s.wait(ctx); err != nil {
+					return nil, err
+				}
+				if c.attempt != attempt { // the copy began again meanwhile
+					return nil, nil
+				}
+			}
+		}
+		f := c.file
+		s.b.mu.Unlock()
+		err := readBatch(f, e.at, e.n, b)
+		s.b.mu.Lock()
+		switch {
+		case s.closed != nil:
+			s.drop(b)
+			return nil, s.closed
+		case c.attempt != attempt:
+			s.drop(b)
+			return nil, nil
+		case err != nil:
+			s.drop(b)
+			return nil, &TempError{Dir: s.b.dir, Err: err}
+		}
+		s.measure(b)
+	}
+	c.queue = c.queue[1:]
+	if !c.done {
+		c.taken = append(c.taken, fingerprint(b))
+	}
+	c.skip = len(c.taken)
+	return b, nil
+}

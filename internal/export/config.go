@@ -1,0 +1,139 @@
+package export
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"fast-export/internal/progress"
+	"fast-export/parquetw"
+	"fast-export/snapshot"
+	"fast-export/typemap"
+)
+
+// Transport is how rows travel from the server.
+type Transport uint8
+
+// The transports. Auto is CSV where the chunks' files are kept, because people look into them, and binary otherwise.
+const (
+	Auto Transport = iota
+	CSV
+	Binary
+)
+
+// Config is one run: some relations or statements of one database, from one snapshot, each to one file. It is complete
+// and typed; nothing below reads a flag or the environment. The zero value of a field is its default unless said
+// otherwise.
+type Config struct {
+	Conn *pgx.ConnConfig // whom to dial; not changed
+	Jobs []Job           // at least one; files come out in this order in Result
+
+	Parallel    int           // connections that COPY, at least 1; fewer when there are fewer chunks
+	ChunkBytes  int64         // heap and TOAST bytes of a chunk; 0: chosen so that all connections end together
+	Memory      int64         // bytes that rows and finished pages may take
+	TempDir     string        // "": beside the first target
+	TempLimit   int64         // bytes of temp files; 0: what the file system has
+	KeepTemp    bool          // every chunk goes to a file too, and the files stay
+	BlockSize   int64         // the most that the CSV reader works on at a time; 0: no limit
+	Transport   Transport     //
+	SnapshotID  string        // adopt this exported snapshot in place of taking one
+	Slot        snapshot.Slot // take the snapshot by creating this replication slot; zero: don't
+	LockTimeout time.Duration // for the first locks; 0: wait for ever
+	RowSecurity bool          // let row security policies filter rows; false: they are an error
+	FailFast    bool          // the first job that fails stops the others
+	Strict      bool          // any counted loss is an error
+
+	Progress progress.Reporter // nil: silent
+	Log      *slog.Logger      // nil: discarded
+	Version  string            // fast-export's own version, for files' metadata
+}
+
+// Job is one file. Exactly one of SQL and Table is set.
+type Job struct {
+	SQL     string   // a statement that gives rows and changes nothing
+	Table   string   // a relation's name as SQL writes it
+	Columns []string // with Table: columns as SQL writes them, in this order; nil: all
+	Where   string   // with Table: a condition; "": all rows
+
+	Out          string               // path of the file
+	Overwrite    parquetw.Overwrite   // what may be replaced
+	RowGroupRows int64                // rows of a row group
+	Compression  parquetw.Compression //
+	Types        typemap.Options      // how values are represented
+}
+
+// Result is what a run did.
+type Result struct {
+	Files     []File
+	Snapshot  SnapshotInfo
+	Elapsed   time.Duration
+	CopyBytes int64    // bytes that the server sent
+	TempBytes int64    // the most that temp files took at a time
+	Redone    int      // chunks started again after a lost connection
+	Workers   int      // connections that copied
+	Warnings  []string // each a sentence, without "warning:"
+}
+
+// SnapshotInfo says what the rows are a picture of.
+type SnapshotInfo struct {
+	ID          string        // the exported snapshot's name
+	Fingerprint string        // pg_current_snapshot(), the same in every worker
+	LSN         string        // the exact position, "" where the snapshot has none
+	Server      string        // server_version
+	SystemID    string        // system identifier of the cluster, "" where it may not be read
+	Held        time.Duration // how long it was held
+}
+
+// File is one output.
+type File struct {
+	Path      string
+	Source    string // the statement or the qualified table name
+	Rows      int64
+	Bytes     int64
+	RowGroups int64
+	Plan      string // one line: how it was split, or why not
+	Columns   []Column
+	Err       error // what went wrong with this file; nil: it is there
+}
+
+// Column is one column of a File.
+type Column struct {
+	Name                                            string
+	Postgres                                        string // as format_type writes it
+	Arrow                                           string
+	Parquet                                         string
+	Note                                            string // what a reader should know, or ""
+	Inexact, Nonfinite, Clamped, Replaced, FellBack int64  // values, see column.Counts
+}
+
+// PlanReport is what a dry run tells. No row was read.
+type PlanReport struct {
+	Jobs []JobPlan
+	// What the run would cost the server.
+	SharedBuffersBytes int64  // what the scans would read through shared_buffers
+	ServerBuffersBytes int64  // the size of shared_buffers
+	Connections        int    // that the run would open, all kinds
+	FreeConnections    int    // that the server has left for this user
+	Server             string // server_version
+}
+
+// JobPlan is the plan of one file.
+type JobPlan struct {
+	Out                          string
+	Source                       string // qualified relation name or the statement
+	Kind                         string // "table", "partitioned table", "view", "statement", …
+	Split                        string // how it is split or why not
+	Pages, HeapBytes, ToastBytes int64
+	EstRows, EstBytes            int64
+	Chunks                       []ChunkPlan
+	Columns                      []Column
+	Warnings                     []string
+}
+
+// ChunkPlan is one chunk of a JobPlan.
+type ChunkPlan struct {
+	Relation string
+	Where    string // "blocks [0,1024)" or "all"
+	EstBytes int64
+}

@@ -1,0 +1,216 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Slot asks for a snapshot at one exact LSN, by creating a logical replication slot that exports it.
+type Slot struct {
+	Name      string        // "" with Temporary: a name is made up
+	Plugin    string        // output plugin; "": pgoutput
+	Temporary bool          // gone with the connection: for the LSN alone
+	Timeout   time.Duration // creation waits for every open write transaction; 0: no limit
+}
+
+// Enabled tells whether a slot is wanted at all.
+func (s Slot) Enabled() bool { return s.Name != "" || s.Temporary }
+
+// SlotError is a slot that could not be made.
+type SlotError struct {
+	Name    string
+	Reason  string
+	Waiting []string // one line a transaction that creation waited for
+	Err     error
+}
+
+func (e *SlotError) Error() string {
+	s := fmt.Sprintf("create replication slot %s: %s", e.Name, e.Reason)
+	if len(e.Waiting) > 0 {
+		s += "; it waits for " + strings.Join(e.Waiting, "; ")
+	}
+	return s
+}
+
+// Unwrap gives the server's error.
+func (e *SlotError) Unwrap() error { return e.Err }
+
+// slotHolder owns the replication connection. Its next command would destroy the snapshot: it gets none but the drop.
+type slotHolder struct {
+	conn     *pgconn.PgConn
+	cfg      *pgx.ConnConfig
+	name     string
+	keep     bool // set on success: the slot stays
+	drop     bool // a permanent slot that we made
+	snapshot ID
+	lsn      string
+	timeline int32
+}
+
+func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, server identity, opt Slot) (_ *slotHolder, err error) {
+	if opt.Plugin == "" {
+		opt.Plugin = "pgoutput"
+	}
+	if opt.Name == "" {
+		opt.Name = fmt.Sprintf("fast_export_%d_%d", coord.PgConn().PID(), time.Now().Unix())
+	}
+	if err := slotPossible(ctx, coord, server, opt.Name); err != nil {
+		return nil, err
+	}
+	cfg := pinned.Copy()
+	cfg.RuntimeParams["replication"] = "database"
+	// The walsender is idle inside the transaction while the workers adopt: no timeout may end it. Only as start-up options.
+	cfg.RuntimeParams["options"] = strings.TrimSpace(cfg.RuntimeParams["options"] + " -c idle_in_transaction_session_timeout=0 -c statement_timeout=0")
+	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
+	if err != nil {
+		return nil, &SlotError{Name: opt.Name, Reason: "no replication connection: " + err.Error() + " (a pooler in between carries none; the role needs REPLICATION and pg_hba a line for it)", Err: err}
+	}
+	h := &slotHolder{conn: conn, cfg: pinned, name: opt.Name, drop: !opt.Temporary}
+	created := false
+	defer func() {
+		if err != nil {
+			h.drop = h.drop && created
+			h.close(context.WithoutCancel(ctx))
+		}
+	}()
+	// First, because the next command after the creation ends the snapshot.
+	sys, err := pglogrepl.IdentifySystem(ctx, conn)
+	if err != nil {
+		return nil, &SlotError{Name: opt.Name, Reason: "identify the system: " + err.Error(), Err: err}
+	}
+	h.timeline = sys.Timeline
+	wait, cancel := ctx, context.CancelFunc(func() {})
+	if opt.Timeout > 0 {
+		wait, cancel = context.WithTimeout(ctx, opt.Timeout)
+	}
+	defer cancel()
+	res, err := pglogrepl.CreateReplicationSlot(wait, conn, opt.Name, opt.Plugin, pglogrepl.CreateReplicationSlotOptions{
+		Temporary: opt.Temporary, SnapshotAction: "EXPORT_SNAPSHOT", Mode: pglogrepl.LogicalReplication})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		e := &SlotError{Name: opt.Name, Reason: err.Error(), Err: err}
+		var pg *pgconn.PgError
+		if wait.Err() != nil || errors.As(err, &pg) && pg.Code == "57014" {
+			e.Reason = fmt.Sprintf("not done within %s", opt.Timeout)
+			e.Waiting = writers(context.WithoutCancel(ctx), coord)
+			created = true // perhaps: the server may have finished just then
+		}
+		return nil, e
+	}
+	created = true
+	h.snapshot, h.lsn = ID(res.SnapshotName), res.ConsistentPoint
+	return h, nil
+}
+
+// slotPossible names what is missing before anything is tried.
+func slotPossible(ctx context.Context, conn *pgx.Conn, server identity, name string) error {
+	var level string
+	var slots, used, senders, sending int
+	var exists, may bool
+	err := conn.QueryRow(ctx, `SELECT current_setting('wal_level'), current_setting('max_replication_slots')::int,
+		(SELECT count(*) FROM pg_catalog.pg_replication_slots)::int, current_setting('max_wal_senders')::int,
+		(SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'walsender')::int,
+		EXISTS (SELECT FROM pg_catalog.pg_replication_slots WHERE slot_name = $1),
+		(SELECT rolreplication OR rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user)`, name).
+		Scan(&level, &slots, &used, &senders, &sending, &exists, &may)
+	if err != nil {
+		return fmt.Errorf("look whether a slot can be made: %w", err)
+	}
+	reason := ""
+	switch {
+	case exists:
+		reason = "a slot of that name exists already; it stays as it is"
+	case level != "logical":
+		reason = "the server's wal_level is " + level + ", not logical"
+	case used >= slots:
+		reason = fmt.Sprintf("all %d replication slots are taken (max_replication_slots)", slots)
+	case sending >= senders:
+		reason = fmt.Sprintf("all %d walsenders are taken (max_wal_senders)", senders)
+	case server.standby && server.num < 160000:
+		reason = "the server is a standby, which can make logical slots from PostgreSQL 16 on"
+	case !may:
+		reason = "the role lacks REPLICATION"
+	default:
+		return nil
+	}
+	return &SlotError{Name: name, Reason: reason}
+}
+
+// writers lists the transactions that a slot's creation waits for, oldest first.
+func writers(ctx context.Context, conn *pgx.Conn) []string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	rows, err := conn.Query(ctx, `
+		SELECT format('pid %s (%s, %s, in transaction for %s s): %s', pid, usename, state, round(extract(epoch FROM now() - xact_start)), left(query, 60))
+		FROM pg_catalog.pg_stat_activity WHERE backend_xid IS NOT NULL AND pid <> pg_catalog.pg_backend_pid()
+		UNION ALL SELECT format('prepared transaction %s of %s', gid, owner) FROM pg_catalog.pg_prepared_xacts LIMIT 5`)
+	if err != nil {
+		return nil
+	}
+	out, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// close ends the replication connection and drops a slot that must not stay.
+func (h *slotHolder) close(ctx context.Context) {
+	_ = h.conn.Close(ctx)
+	if !h.drop || h.keep {
+		return
+	}
+	conn, err := pgx.ConnectConfig(ctx, h.cfg)
+	if err != nil {
+		return
+	}
+	defer conn.Close(ctx)
+	// The walsender may need a moment to let go of the slot.
+	for range 20 {
+		_, err := conn.Exec(ctx, "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", h.name)
+		if err == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// LSN is the exact position of the snapshot, "" without a slot.
+func (s *Snapshot) LSN() string {
+	if s.slot == nil {
+		return ""
+	}
+	return s.slot.lsn
+}
+
+// Timeline is the server's timeline when a slot was made, 0 without one.
+func (s *Snapshot) Timeline() int32 {
+	if s.slot == nil {
+		return 0
+	}
+	return s.slot.timeline
+}
+
+// SlotName is the slot's name, "" without one.
+func (s *Snapshot) SlotName() string {
+	if s.slot == nil {
+		return ""
+	}
+	return s.slot.name
+}
+
+// KeepSlot says that the run succeeded: the slot stays when the Snapshot is closed.
+func (s *Snapshot) KeepSlot() {
+	if s.slot != nil {
+		s.slot.keep = true
+	}
+}

@@ -1,0 +1,434 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ID is the name of an exported snapshot, such as 00000003-0000001B-1.
+type ID string
+
+// Relation is one relation to lock.
+type Relation struct {
+	OID    uint32
+	Name   string // qualified and quoted, as SQL writes it
+	NoLock bool   // LOCK TABLE refuses it (a materialized view, a user with column grants only, …): a select locks it
+}
+
+// Options say how a snapshot is taken. Durations of 0 mean no limit.
+type Options struct {
+	Adopt       ID            // this exported snapshot in place of an own one
+	Slot        Slot          // take the snapshot by creating this slot; the zero Slot: don't
+	LockTimeout time.Duration // for the coordinator's locks
+	RowSecurity bool          // policies may filter; false: the server raises an error where they would
+	Log         *slog.Logger  // nil: discarded
+
+	// Prepare is called with the coordinator's connection before its transaction begins, to learn what is to be read: a
+	// query inside the transaction would freeze the snapshot before the locks are held. It returns what to lock.
+	Prepare func(ctx context.Context, conn *pgx.Conn, version int) ([]Relation, error)
+}
+
+// Snapshot is the coordinator: one transaction with the relations locked and its snapshot exported. Close ends it. Its
+// methods are safe from several goroutines, save Conn, whose one user at a time is the caller's affair.
+type Snapshot struct {
+	cfg         *pgx.ConnConfig // reaches the very server that conn is on
+	conn        *pgx.Conn
+	server      identity
+	opt         Options
+	rels        []Relation
+	fingerprint string
+	slot        *slotHolder
+	since       time.Time
+
+	mu      sync.Mutex
+	id      ID   // the newest export
+	idAlive bool // as far as is known
+	own     bool // the coordinator's connection lives
+
+	workers  atomic.Int64       // inside the snapshot and able to export it again
+	requests chan chan exported // to any worker between two chunks
+}
+
+type exported struct {
+	id  ID
+	err error
+}
+
+// Open connects, prepares, locks, takes the snapshot (or adopts one) and exports it, in the order that leaves no window
+// for a rewrite. Source of the order: docs/consistency.md.
+//
+// Errors: *ConnectError, *NotPostgresError, *LockError, *ImportError, *ChangedError, what Prepare returned, or the server's.
+func Open(ctx context.Context, cfg *pgx.ConnConfig, opt Options) (_ *Snapshot, err error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	conn, pinned, err := dial(ctx, prepare(cfg))
+	if err != nil {
+		return nil, err
+	}
+	s := &Snapshot{cfg: pinned, conn: conn, opt: opt, own: true, requests: make(chan chan exported)}
+	defer func() {
+		if err != nil {
+			s.Close(context.WithoutCancel(ctx))
+		}
+	}()
+	if s.server, err = identify(ctx, conn); err != nil {
+		return nil, err
+	}
+	if s.rels, err = opt.Prepare(ctx, conn, s.server.num); err != nil {
+		return nil, err
+	}
+	adopt := opt.Adopt
+	if opt.Slot.Enabled() {
+		if s.slot, err = createSlot(ctx, pinned, conn, s.server, opt.Slot); err != nil {
+			return nil, err
+		}
+		adopt = s.slot.snapshot
+	}
+	if err := s.begin(ctx, conn, adopt); err != nil {
+		return nil, err
+	}
+	s.since = time.Now()
+	if err := s.lock(ctx, conn, false); err != nil {
+		return nil, err
+	}
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog.pg_export_snapshot()").Scan(&s.id); err != nil {
+		return nil, fmt.Errorf("export the snapshot: %w", err)
+	}
+	s.idAlive = true
+	if s.fingerprint, err = s.current(ctx, conn); err != nil {
+		return nil, err
+	}
+	if err := s.unchanged(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// ID is the snapshot's newest name.
+func (s *Snapshot) ID() ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.id
+}
+
+// Fingerprint is pg_current_snapshot(), the same text in every worker.
+func (s *Snapshot) Fingerprint() string { return s.fingerprint }
+
+// Since is when the transaction began.
+func (s *Snapshot) Since() time.Time { return s.since }
+
+// ServerVersion is server_version, ServerVersionNum server_version_num.
+func (s *Snapshot) ServerVersion() string { return s.server.version }
+
+// ServerVersionNum is for example 150018.
+func (s *Snapshot) ServerVersionNum() int { return s.server.num }
+
+// SystemID is the cluster's system identifier, "" where it may not be read.
+func (s *Snapshot) SystemID() string { return s.server.system }
+
+// Standby tells that the server is in recovery.
+func (s *Snapshot) Standby() bool { return s.server.standby }
+
+// Conn is the coordinator's connection, inside the transaction.
+func (s *Snapshot) Conn() *pgx.Conn { return s.conn }
+
+// begin opens conn's transaction, adopting a snapshot if there is one to adopt, and pins the session's settings.
+func (s *Snapshot) begin(ctx context.Context, conn *pgx.Conn, adopt ID) error {
+	if err := exec(ctx, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	if adopt != "" {
+		if err := exec(ctx, conn, "SET TRANSACTION SNAPSHOT "+literal(string(adopt))); err != nil {
+			return importError(adopt, err)
+		}
+	}
+	if err := exec(ctx, conn, strings.Join(settings(s.server.num, s.opt.RowSecurity), "; ")); err != nil {
+		return fmt.Errorf("session settings: %w", err)
+	}
+	return nil
+}
+
+// settings pins all that a value's text or a scan's order depends on. SET LOCAL, inside the transaction: a pooler hands
+// on no setting of ours, and it works on standbys. lc_monetary is read, never set.
+func settings(version int, rowSecurity bool) []string {
+	set := []string{
+		"extra_float_digits = 3", "DateStyle = 'ISO, YMD'", "IntervalStyle = 'postgres'", "TimeZone = 'UTC'",
+		"bytea_output = 'hex'", "client_encoding = 'UTF8'", "standard_conforming_strings = on", "xmloption = content", "xmlbinary = base64",
+		"synchronize_seqscans = off", "max_parallel_workers_per_gather = 0", "jit = off", "enable_tidscan = on",
+		"statement_timeout = 0", "lock_timeout = 0", "idle_in_transaction_session_timeout = 0",
+	}
+	if rowSecurity {
+		set = append(set, "row_security = on")
+	} else {
+		set = append(set, "row_security = off")
+	}
+	if version >= 140000 {
+		set = append(set, "idle_session_timeout = 0")
+	}
+	if version >= 160000 {
+		set = append(set, "debug_parallel_query = off")
+	} else {
+		set = append(set, "force_parallel_mode = off")
+	}
+	if version >= 170000 {
+		set = append(set, "transaction_timeout = 0")
+	}
+	for i := range set {
+		set[i] = "SET LOCAL " + set[i]
+	}
+	return set
+}
+
+// lock takes ACCESS SHARE on every relation. The coordinator waits as long as it may; a worker does not: the coordinator
+// holds the same locks, so all that can be in a worker's way is somebody's waiting ACCESS EXCLUSIVE, which itself waits
+// for the coordinator. The server cannot see that deadlock.
+func (s *Snapshot) lock(ctx context.Context, conn *pgx.Conn, worker bool) error {
+	if len(s.rels) == 0 {
+		return nil
+	}
+	timeout := "0"
+	switch {
+	case worker:
+		timeout = "100ms" // for the selects, which know no NOWAIT
+	case s.opt.LockTimeout > 0:
+		timeout = fmt.Sprintf("%dms", max(1, s.opt.LockTimeout.Milliseconds()))
+	}
+	if err := exec(ctx, conn, "SET LOCAL lock_timeout = '"+timeout+"'"); err != nil {
+		return err
+	}
+	// LOCK first, then the selects: a select freezes the snapshot.
+	for _, noLock := range []bool{false, true} {
+		for _, r := range s.rels {
+			if r.NoLock != noLock {
+				continue
+			}
+			sql := "LOCK TABLE " + r.Name + " IN ACCESS SHARE MODE"
+			if worker {
+				sql += " NOWAIT"
+			}
+			if noLock {
+				sql = "SELECT FROM " + r.Name + " LIMIT 0"
+			}
+			if err := exec(ctx, conn, sql); err != nil {
+				var pg *pgconn.PgError
+				if errors.As(err, &pg) && pg.Code == "55P03" {
+					return &LockError{Relation: r.Name, Holders: s.holders(context.WithoutCancel(ctx), r), Err: err}
+				}
+				return fmt.Errorf("lock %s: %w", r.Name, err)
+			}
+		}
+	}
+	return exec(ctx, conn, "SET LOCAL lock_timeout = 0")
+}
+
+// holders describes, on a connection of its own, the sessions whose locks are in our way.
+func (s *Snapshot) holders(ctx context.Context, r Relation) []string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, s.cfg)
+	if err != nil {
+		return nil
+	}
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, conflicting, []uint32{r.OID})
+	if err != nil {
+		return nil
+	}
+	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (string, error) {
+		_, text, err := scanWaiter(row)
+		return text, err
+	})
+	if err != nil {
+		return nil
+	}
+	return out
+}
+
+// conflicting lists who holds or waits for ACCESS EXCLUSIVE on the relations $1 or a partition of them.
+const conflicting = `
+WITH RECURSIVE tree(oid) AS (
+	SELECT unnest($1::oid[]) UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree t ON i.inhparent = t.oid)
+SELECT COALESCE(l.pid, 0), l.granted, l.relation::pg_catalog.regclass::text, COALESCE(a.usename, '')::text, COALESCE(a.application_name, ''),
+	COALESCE(a.state, ''), COALESCE(left(regexp_replace(a.query, '\s+', ' ', 'g'), 80), ''),
+	COALESCE(extract(epoch FROM now() - COALESCE(a.xact_start, a.query_start)), 0)::float8
+FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.relation IN (SELECT oid FROM tree)
+	AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+ORDER BY l.granted DESC, l.pid LIMIT 3`
+
+func scanWaiter(row pgx.CollectableRow) (pid int, text string, err error) {
+	var granted bool
+	var rel, user, app, state, query string
+	var age float64
+	if err := row.Scan(&pid, &granted, &rel, &user, &app, &state, &query, &age); err != nil {
+		return 0, "", err
+	}
+	how := "waits for"
+	if granted {
+		how = "holds"
+	}
+	if pid == 0 {
+		return pid, fmt.Sprintf("a prepared transaction %s ACCESS EXCLUSIVE on %s", how, rel), nil
+	}
+	return pid, fmt.Sprintf("pid %d (%s, %s, %s) %s ACCESS EXCLUSIVE on %s since %.0f s: %s", pid, user, app, state, how, rel, age, query), nil
+}
+
+// current is pg_current_snapshot() as conn's transaction sees it.
+func (s *Snapshot) current(ctx context.Context, conn *pgx.Conn) (string, error) {
+	fn := "pg_current_snapshot"
+	if s.server.num < 130000 {
+		fn = "txid_current_snapshot"
+	}
+	var text string
+	if err := conn.QueryRow(ctx, "SELECT pg_catalog."+fn+"()::text").Scan(&text); err != nil {
+		return "", fmt.Errorf("compare snapshots: %w", err)
+	}
+	return text, nil
+}
+
+// unchanged compares every relation's file as the snapshot sees it with its file now. They differ exactly when it was
+// rewritten in between, which the locks rule out only where they came before the snapshot. relfilenode in pg_class is
+// read under the snapshot, pg_relation_filenode reads the present; 0 is a relation without a file of its own.
+func (s *Snapshot) unchanged(ctx context.Context) error {
+	for _, r := range s.rels {
+		var name *string
+		var same bool
+		err := s.conn.QueryRow(ctx, `SELECT (SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c WHERE c.oid = $1),
+			COALESCE(pg_catalog.to_regclass($2)::oid = $1, false)`, r.OID, r.Name).Scan(&name, &same)
+		if err != nil {
+			return fmt.Errorf("check %s: %w", r.Name, err)
+		}
+		switch {
+		case name == nil:
+			return &ChangedError{Relation: r.Name, What: "made"}
+		case !same:
+			return &ChangedError{Relation: r.Name, What: "renamed or replaced"}
+		}
+		rows, err := s.conn.Query(ctx, `
+			WITH RECURSIVE tree(oid) AS (
+				SELECT $1::oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree t ON i.inhparent = t.oid)
+			SELECT c.oid::pg_catalog.regclass::text, pg_catalog.pg_relation_filenode(c.oid) IS NULL
+			FROM tree JOIN pg_catalog.pg_class c USING (oid)
+			WHERE c.relkind IN ('r', 'm', 't') AND c.relfilenode <> 0
+				AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode`, r.OID)
+		if err != nil {
+			return fmt.Errorf("check %s: %w", r.Name, err)
+		}
+		for rows.Next() {
+			var n string
+			var gone bool
+			if err := rows.Scan(&n, &gone); err != nil {
+				rows.Close()
+				return fmt.Errorf("check %s: %w", r.Name, err)
+			}
+			what := "rewritten or truncated"
+			if gone {
+				what = "dropped"
+			}
+			rows.Close()
+			return &ChangedError{Relation: n, What: what}
+		}
+		if err := rows.Err(); err != nil {
+			return fmt.Errorf("check %s: %w", r.Name, err)
+		}
+	}
+	return nil
+}
+
+// Recheck repeats the check that no relation changed under the snapshot. Call it once the workers are in: whoever locked
+// by a select only has then read under the lock.
+func (s *Snapshot) Recheck(ctx context.Context) error { return s.unchanged(ctx) }
+
+// Watch keeps the coordinator's connection alive and looks who waits behind its locks, every interval, until ctx ends.
+// It has Conn to itself from then on. waiting is called once for each session seen; lost once, if the connection is
+// lost, after which Watch returns: the snapshot lives on in the workers.
+func (s *Snapshot) Watch(ctx context.Context, interval time.Duration, waiting func(string), lost func(error)) {
+	seen := map[int]bool{}
+	oids := make([]uint32, len(s.rels))
+	for i, r := range s.rels {
+		oids[i] = r.OID
+	}
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		// Not cancelled by ctx: that would close the connection, and a probe takes milliseconds.
+		probe, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		rows, err := s.conn.Query(probe, conflicting, oids)
+		if err == nil {
+			_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
+				pid, text, err := scanWaiter(row)
+				if err == nil && !seen[pid] {
+					seen[pid] = true
+					waiting(text)
+				}
+				return struct{}{}, err
+			})
+		}
+		cancel()
+		if err != nil {
+			s.coordinatorLost()
+			lost(err)
+			return
+		}
+	}
+}
+
+func (s *Snapshot) coordinatorLost() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.own = false
+}
+
+// Close ends the transaction and the connection, dropping what Open made where it must not stay. Workers are closed
+// before by their owners.
+func (s *Snapshot) Close(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if s.conn != nil {
+		_ = s.conn.Close(ctx) // ends the transaction; nothing was written
+	}
+	if s.slot != nil {
+		s.slot.close(ctx)
+	}
+}
+
+func exec(ctx context.Context, conn *pgx.Conn, sql string) error {
+	_, err := conn.PgConn().Exec(ctx, sql).ReadAll()
+	return err
+}
+
+// literal writes a string constant. standard_conforming_strings may be off at this point, hence E''.
+func literal(s string) string {
+	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(s) + "'"
+}
+
+// importError says what the server's refusal of a snapshot identifier means.
+func importError(id ID, err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return fmt.Errorf("adopt snapshot %s: %w", id, err)
+	}
+	reason := pg.Message
+	switch {
+	case strings.Contains(pg.Message, "different database"):
+		reason = "it was exported in another database"
+	case pg.Code == "22023" || pg.Code == "42704" || pg.Code == "58P01":
+		reason = "the server does not know it: the transaction that exported it has ended, or it is another server's"
+	}
+	return &ImportError{ID: id, Reason: reason, Err: err}
+}
