@@ -257,6 +257,7 @@ type Chunk struct {
 
 	// All below is guarded by the budget's lock, save file's content.
 	queue   []entry
+	lent    *column.Batch // what the copier fills just now
 	done    bool
 	taken   []uint64 // fingerprints of the batches that the merger took while the copy was under way
 	skip    int      // how many of taken the copy under way has given again
