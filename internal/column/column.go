@@ -9,6 +9,7 @@
 package column
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/bits"
 	"sync/atomic"
@@ -154,41 +155,50 @@ func (b *Batch) Check(leaves []Leaf) error {
 		return fmt.Errorf("batch of %d leaves for a schema of %d", len(b.Leaves), len(leaves))
 	}
 	for i := range leaves {
-		l, buf := &leaves[i], &b.Leaves[i]
-		if l.Width > 0 && len(buf.Data) != buf.Values*l.Width {
-			return fmt.Errorf("leaf %s: %d bytes for %d values of %d bytes", l.Path, len(buf.Data), buf.Values, l.Width)
+		if err := leaves[i].Check(&b.Leaves[i], b.Rows); err != nil {
+			return err
 		}
-		switch {
-		case l.MaxDef == 0:
-			if buf.Values != b.Rows {
-				return fmt.Errorf("leaf %s is required and has %d values for %d rows", l.Path, buf.Values, b.Rows)
+	}
+	return nil
+}
+
+// Check is Batch.Check for one leaf of a batch of so many rows.
+func (l *Leaf) Check(buf *Buffer, rows int) error {
+	if l.Width > 0 && len(buf.Data) != buf.Values*l.Width {
+		return fmt.Errorf("leaf %s: %d bytes for %d values of %d bytes", l.Path, len(buf.Data), buf.Values, l.Width)
+	}
+	switch {
+	case l.MaxDef == 0:
+		if buf.Values != rows {
+			return fmt.Errorf("leaf %s is required and has %d values for %d rows", l.Path, buf.Values, rows)
+		}
+	case l.Flat():
+		if len(buf.Valid) < (rows+7)/8 {
+			return fmt.Errorf("leaf %s: bitmap of %d bytes for %d rows", l.Path, len(buf.Valid), rows)
+		}
+		if n := PopCount(buf.Valid, 0, rows); n != buf.Values {
+			return fmt.Errorf("leaf %s: %d values, the bitmap says %d", l.Path, buf.Values, n)
+		}
+	default:
+		if l.MaxRep > 0 && len(buf.Rep) != len(buf.Def) {
+			return fmt.Errorf("leaf %s: %d repetition levels beside %d definition levels", l.Path, len(buf.Rep), len(buf.Def))
+		}
+		starts, values := 0, 0
+		for j, d := range buf.Def {
+			if d > l.MaxDef {
+				return fmt.Errorf("leaf %s: definition level %d of at most %d", l.Path, d, l.MaxDef)
 			}
-		case l.Flat():
-			if len(buf.Valid) < (b.Rows+7)/8 {
-				return fmt.Errorf("leaf %s: bitmap of %d bytes for %d rows", l.Path, len(buf.Valid), b.Rows)
+			if d == l.MaxDef {
+				values++
 			}
-			if n := PopCount(buf.Valid, 0, b.Rows); n != buf.Values {
-				return fmt.Errorf("leaf %s: %d values, the bitmap says %d", l.Path, buf.Values, n)
+			if l.MaxRep == 0 || buf.Rep[j] == 0 {
+				starts++
+			} else if r := buf.Rep[j]; r > l.MaxRep || starts == 0 {
+				return fmt.Errorf("leaf %s: repetition level %d of at most %d at entry %d", l.Path, r, l.MaxRep, j)
 			}
-		default:
-			rows, values := 0, 0
-			for j, d := range buf.Def {
-				if d > l.MaxDef {
-					return fmt.Errorf("leaf %s: definition level %d of at most %d", l.Path, d, l.MaxDef)
-				}
-				if d == l.MaxDef {
-					values++
-				}
-				if l.MaxRep == 0 || buf.Rep[j] == 0 {
-					rows++
-				}
-			}
-			if l.MaxRep > 0 && len(buf.Rep) != len(buf.Def) {
-				return fmt.Errorf("leaf %s: %d repetition levels beside %d definition levels", l.Path, len(buf.Rep), len(buf.Def))
-			}
-			if rows != b.Rows || values != buf.Values {
-				return fmt.Errorf("leaf %s: levels of %d rows and %d values, batch of %d rows and %d values", l.Path, rows, values, b.Rows, buf.Values)
-			}
+		}
+		if starts != rows || values != buf.Values {
+			return fmt.Errorf("leaf %s: levels of %d rows and %d values, batch of %d rows and %d values", l.Path, starts, values, rows, buf.Values)
 		}
 	}
 	return nil
@@ -199,6 +209,9 @@ func PopCount(bitmap []byte, from, to int) int {
 	n := 0
 	for ; from < to && from&7 != 0; from++ {
 		n += int(bitmap[from>>3] >> (from & 7) & 1)
+	}
+	for ; to-from >= 64; from += 64 {
+		n += bits.OnesCount64(binary.LittleEndian.Uint64(bitmap[from>>3:]))
 	}
 	for ; to-from >= 8; from += 8 {
 		n += bits.OnesCount8(bitmap[from>>3])
