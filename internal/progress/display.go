@@ -149,6 +149,21 @@ func (d *Display) Report(e Event) {
 	}
 }
 
+// Write puts whole lines of something else, a log say, above the bar. It may block, as writing to Out does.
+func (d *Display) Write(lines []byte) (int, error) {
+	d.out.Lock()
+	defer d.out.Unlock()
+	if d.bar != nil {
+		if _, err := io.WriteString(d.opt.Out, overBar); err != nil {
+			return 0, err
+		}
+	}
+	return d.opt.Out.Write(lines)
+}
+
+// overBar goes to the beginning of the bar's line and wipes it.
+const overBar = "\r\x1b[2K"
+
 // Warnings returns how many warnings were reported.
 func (d *Display) Warnings() int64 { return d.warnings.Load() }
 
@@ -217,7 +232,7 @@ func (d *Display) drain() {
 // line writes a line, over the bar where there is one: the next step draws it again below.
 func (d *Display) line(s string) {
 	if d.bar != nil {
-		s = "\r\x1b[2K" + s
+		s = overBar + s
 	}
 	fmt.Fprintln(d.opt.Out, s)
 }

@@ -175,14 +175,21 @@ func TestBar(t *testing.T) {
 		if !strings.Contains(most[1], "99%") {
 			t.Errorf("before the file stands the bar shows %q", most[1])
 		}
+		if n, err := d.Write([]byte("log line\n")); n != 9 || err != nil {
+			t.Errorf("Write gave %d, %v", n, err)
+		}
 		d.Report(FileDone{Path: "f"})
 		d.Close()
 		end := screen(out.String())
+		if end[1] != "log line" {
+			t.Errorf("the log's line shows %q", end[1])
+		}
+		end = append(end[:1], end[2:]...)
 		if len(end) != 3 || end[2] != "" || !strings.Contains(end[1], "100%") || !strings.Contains(end[1], "1,000,001 rows") {
 			t.Errorf("the end shows %q", end)
 		}
 		d.Report(Warning{"late"})
-		if end := screen(out.String()); end[2] != "warning: late" {
+		if end := screen(out.String()); end[3] != "warning: late" {
 			t.Errorf("a late warning shows %q", end)
 		}
 	})
