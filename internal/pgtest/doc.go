@@ -12,6 +12,9 @@
 // nothing was left in it: no session, prepared transaction or replication slot. Main asserts the same of the whole cluster, and that
 // no goroutine was left.
 //
-// The programs come from FAST_EXPORT_PG_BIN (a directory), else PATH, else the system's directories, else the cache that `make test`
-// fills (FAST_EXPORT_CACHE, by default .cache in the repository). Without any, tests fail: nothing skips.
+// The programs come from FAST_EXPORT_PG_BIN (a directory), else they are Postgres 15's on PATH, in the system's directories or in the cache
+// that `make test` fills (FAST_EXPORT_CACHE, by default .cache in the repository), else another major's from there. Without any,
+// tests fail: nothing skips.
+//
+// ReadParquet and ReadDuckDB let two readers that are not ours judge a file.
 package pgtest

@@ -13,13 +13,29 @@ import (
 	"fast-export/internal/pgserver"
 )
 
+// usualMajor is the major that Database and Start use where it is installed, so that a test sees the same server on every machine. It is
+// the users'.
+const usualMajor = 15
+
 // defaultInstall is the Postgres that Database and Start use.
 var defaultInstall = sync.OnceValues(func() (pgserver.Install, error) {
 	cache, err := cacheDir()
 	if err != nil {
 		return pgserver.Install{}, err
 	}
-	in, err := pgserver.Find(os.Getenv("FAST_EXPORT_PG_BIN"), filepath.Join(cache, "pg"))
+	bin := os.Getenv("FAST_EXPORT_PG_BIN")
+	if bin == "" {
+		all, err := installs()
+		if err != nil {
+			return pgserver.Install{}, err
+		}
+		for _, in := range all {
+			if in.Major == usualMajor {
+				return in, nil
+			}
+		}
+	}
+	in, err := pgserver.Find(bin, filepath.Join(cache, "pg"))
 	if err != nil {
 		return pgserver.Install{}, fmt.Errorf("%w; `make test` fetches one, `apt-get install postgresql` installs one", err)
 	}

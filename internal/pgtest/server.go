@@ -111,7 +111,7 @@ func (s *Server) Standby(t testing.TB, cfg Config) *Server {
 		Install:  s.server.Install,
 		Data:     s.server.DataDir(),
 		Standby:  true,
-		Settings: []string{"hot_standby = on", "primary_conninfo = '" + conninfo + " application_name=standby'"},
+		Settings: []string{"hot_standby = on", "wal_retrieve_retry_interval = 100ms", "primary_conninfo = '" + conninfo + " application_name=standby'"},
 	}
 	standby, startErr := s.startStandby(t, cfg, pg)
 	if startErr != nil {

@@ -1,0 +1,137 @@
+// Command setup puts what the tests need and the system lacks into a cache directory: the Postgres majors, and a Python environment with
+// the packages of requirements.txt. Done once, it takes no time. `make test` runs it.
+//
+//	go run ./internal/tools/setup [-cache .cache] [-majors "13 14 15 16 17 18"] [-python python3]
+package main
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"fast-export/internal/pgserver"
+)
+
+//go:embed requirements.txt
+var requirements string
+
+func main() {
+	cache := flag.String("cache", ".cache", "directory to fill")
+	majors := flag.String("majors", "13 14 15 16 17 18", "Postgres majors that must be there")
+	python := flag.String("python", "python3", "Python to make the environment from")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *cache, strings.Fields(*majors), *python); err != nil {
+		fmt.Fprintln(os.Stderr, "setup:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, cache string, majors []string, python string) error {
+	cache, err := filepath.Abs(cache)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return err
+	}
+	// Two test runs may begin at the same time; the second then finds all done.
+	lock, err := os.OpenFile(filepath.Join(cache, "setup.lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return fetchMajors(ctx, cache, majors) })
+	group.Go(func() error { return makeEnvironment(ctx, filepath.Join(cache, "venv"), python) })
+	return group.Wait()
+}
+
+func fetchMajors(ctx context.Context, cache string, majors []string) error {
+	installed := map[int]bool{}
+	for _, in := range pgserver.All("") {
+		installed[in.Major] = true
+	}
+	for _, word := range majors {
+		major, err := strconv.Atoi(word)
+		if err != nil {
+			return fmt.Errorf("-majors: %q is no number", word)
+		}
+		if installed[major] {
+			continue
+		}
+		start := time.Now()
+		in, err := pgserver.Fetch(ctx, filepath.Join(cache, "pg"), major)
+		if err != nil {
+			return err
+		}
+		if took := time.Since(start); took > 500*time.Millisecond {
+			fmt.Printf("setup: Postgres %s in %.1f s\n", in.Version, took.Seconds())
+		}
+	}
+	return nil
+}
+
+// makeEnvironment makes a virtual environment at dir. A stamp in it tells by its content which requirements it was made from.
+func makeEnvironment(ctx context.Context, dir, python string) error {
+	stamp := filepath.Join(dir, "requirements.txt")
+	if content, err := os.ReadFile(stamp); err == nil && string(content) == requirements {
+		return nil
+	}
+	start := time.Now()
+	// pyarrow and the Butler need it; asking first gives a better message than pip does.
+	const version = "import sys; print('%d.%d' % sys.version_info[:2]); sys.exit(sys.version_info < (3, 11))"
+	switch out, err := exec.CommandContext(ctx, python, "-c", version).Output(); {
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("no %s: install Python 3.11 or later (apt-get install python3 python3-venv)", python)
+	case err != nil && len(out) > 0:
+		return fmt.Errorf("%s is Python %s: the tests need 3.11 or later; name one by `make test PYTHON=python3.12`", python, bytes.TrimSpace(out))
+	case err != nil:
+		return fmt.Errorf("%s: %w", python, err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if out, err := exec.CommandContext(ctx, python, "-m", "venv", dir).CombinedOutput(); err != nil {
+		if bytes.Contains(out, []byte("ensurepip")) {
+			return fmt.Errorf("%s cannot make virtual environments: install its venv module (apt-get install python3-venv)", python)
+		}
+		return fmt.Errorf("%s -m venv %s: %w: %s", python, dir, err, lastLine(out))
+	}
+	list := filepath.Join(dir, "requirements.new")
+	if err := os.WriteFile(list, []byte(requirements), 0o644); err != nil {
+		return err
+	}
+	pip := exec.CommandContext(ctx, filepath.Join(dir, "bin", "python"), "-m", "pip", "install", "--quiet", "--no-input",
+		"--disable-pip-version-check", "--only-binary=:all:", "--requirement", list)
+	if out, err := pip.CombinedOutput(); err != nil {
+		return fmt.Errorf("pip install: %w: %s", err, lastLine(out))
+	}
+	if err := os.Rename(list, stamp); err != nil {
+		return err
+	}
+	fmt.Printf("setup: Python environment in %.1f s\n", time.Since(start).Seconds())
+	return nil
+}
+
+func lastLine(out []byte) string {
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	return lines[len(lines)-1]
+}
