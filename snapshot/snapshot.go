@@ -152,7 +152,14 @@ func (s *Snapshot) begin(ctx context.Context, conn *pgx.Conn, adopt ID) error {
 			return importError(adopt, err)
 		}
 	}
-	if err := exec(ctx, conn, strings.Join(settings(s.server.num, s.opt.RowSecurity), "; ")); err != nil {
+	set := settings(s.server.num, s.opt.RowSecurity)
+	if conn.PgConn().ParameterStatus("server_encoding") == "SQL_ASCII" {
+		// Such a database holds bytes, not characters; asked for UTF8 the server refuses the first odd one without a place.
+		set = append(set, "SET LOCAL client_encoding = 'SQL_ASCII'")
+	} else {
+		set = append(set, "SET LOCAL client_encoding = 'UTF8'")
+	}
+	if err := exec(ctx, conn, strings.Join(set, "; ")); err != nil {
 		return fmt.Errorf("session settings: %w", err)
 	}
 	return nil
@@ -163,7 +170,7 @@ func (s *Snapshot) begin(ctx context.Context, conn *pgx.Conn, adopt ID) error {
 func settings(version int, rowSecurity bool) []string {
 	set := []string{
 		"extra_float_digits = 3", "DateStyle = 'ISO, YMD'", "IntervalStyle = 'postgres'", "TimeZone = 'UTC'",
-		"bytea_output = 'hex'", "client_encoding = 'UTF8'", "standard_conforming_strings = on", "xmloption = content", "xmlbinary = base64",
+		"bytea_output = 'hex'", "standard_conforming_strings = on", "xmloption = content", "xmlbinary = base64",
 		"synchronize_seqscans = off", "max_parallel_workers_per_gather = 0", "jit = off", "enable_tidscan = on",
 		"statement_timeout = 0", "lock_timeout = 0", "idle_in_transaction_session_timeout = 0",
 	}
@@ -412,7 +419,7 @@ func exec(ctx context.Context, conn *pgx.Conn, sql string) error {
 	return err
 }
 
-// literal writes a string constant. standard_conforming_strings may be off at this point, hence E''.
+// literal writes a string constant. standard_conforming_strings may be off at this point, hence E”.
 func literal(s string) string {
 	return "E'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(s) + "'"
 }

@@ -1,0 +1,415 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"fast-export/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+func config(t *testing.T, dsn string) *pgx.ConnConfig {
+	t.Helper()
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// of resolves names as the planner of an export would, for Options.Prepare.
+func of(noLock bool, names ...string) func(context.Context, *pgx.Conn, int) ([]Relation, error) {
+	return func(ctx context.Context, conn *pgx.Conn, _ int) ([]Relation, error) {
+		var rels []Relation
+		for _, n := range names {
+			r := Relation{Name: n, NoLock: noLock}
+			if err := conn.QueryRow(ctx, "SELECT $1::text::regclass::oid", n).Scan(&r.OID); err != nil {
+				return nil, err
+			}
+			rels = append(rels, r)
+		}
+		return rels, nil
+	}
+}
+
+func open(t *testing.T, dsn string, opt Options) *Snapshot {
+	t.Helper()
+	s, err := Open(t.Context(), config(t, dsn), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(context.Background()) })
+	return s
+}
+
+func worker(t *testing.T, s *Snapshot) *Worker {
+	t.Helper()
+	w, err := s.NewWorker(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.Close(context.Background()) })
+	return w
+}
+
+func count(t *testing.T, conn *pgx.Conn, table string) int {
+	t.Helper()
+	var n int
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestWorkersSeeOneSnapshot(t *testing.T) {
+	pgtest.EachMajor(t, func(t *testing.T, srv *pgtest.Server) {
+		dsn := srv.Database(t)
+		pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT generate_series(1, 100) AS i")
+		s := open(t, dsn, Options{Prepare: of(false, "public.t")})
+		pgtest.Exec(t, dsn, "INSERT INTO t SELECT generate_series(1, 50)", "DELETE FROM t WHERE i < 10")
+		for range 3 {
+			w := worker(t, s)
+			if n := count(t, w.Conn(), "t"); n != 100 {
+				t.Errorf("a worker sees %d rows, the snapshot has 100", n)
+			}
+			if got := setting(t, w.Conn(), "row_security"); got != "off" {
+				t.Errorf("row_security is %s in a worker", got)
+			}
+		}
+		if n := count(t, s.Conn(), "t"); n != 100 {
+			t.Errorf("the coordinator sees %d rows, the snapshot has 100", n)
+		}
+		if s.ID() == "" || s.Fingerprint() == "" || s.SystemID() == "" {
+			t.Errorf("snapshot %q, fingerprint %q, system %q", s.ID(), s.Fingerprint(), s.SystemID())
+		}
+	})
+}
+
+func setting(t *testing.T, conn *pgx.Conn, name string) string {
+	t.Helper()
+	var v string
+	if err := conn.QueryRow(t.Context(), "SELECT current_setting($1)", name).Scan(&v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// A row committed after our lock and before the snapshot belongs to it; LOCK must not have frozen it earlier. And the
+// settings that values and order depend on hold whatever the database says.
+func TestSessionSettings(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t (i int)",
+		`DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET DateStyle = ''SQL, DMY''', current_database());
+		EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''1s''', current_database());
+		EXECUTE format('ALTER DATABASE %I SET TimeZone = ''Asia/Tokyo''', current_database());
+		EXECUTE format('ALTER DATABASE %I SET enable_tidscan = off', current_database());
+		EXECUTE format('ALTER DATABASE %I SET idle_in_transaction_session_timeout = ''2s''', current_database()); END $$`)
+	w := worker(t, open(t, dsn, Options{Prepare: of(false, "t")}))
+	for name, want := range map[string]string{"DateStyle": "ISO, YMD", "TimeZone": "UTC", "statement_timeout": "0", "lock_timeout": "0",
+		"idle_in_transaction_session_timeout": "0", "extra_float_digits": "3", "bytea_output": "hex", "synchronize_seqscans": "off",
+		"max_parallel_workers_per_gather": "0", "jit": "off", "enable_tidscan": "on", "client_encoding": "UTF8",
+		"transaction_isolation": "repeatable read", "transaction_read_only": "on", "IntervalStyle": "postgres"} {
+		if got := setting(t, w.Conn(), name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+// export opens a transaction of somebody else's whose snapshot is to be adopted.
+func export(t *testing.T, dsn string) ID {
+	t.Helper()
+	conn := pgtest.Connect(t, dsn)
+	var id ID
+	if _, err := conn.Exec(t.Context(), "BEGIN ISOLATION LEVEL REPEATABLE READ"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.QueryRow(t.Context(), "SELECT pg_export_snapshot()").Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// What happens between a snapshot taken elsewhere and our lock must not go unnoticed: without the check these give 0
+// rows, half of them or others, with no error.
+func TestChangedBetweenSnapshotAndLock(t *testing.T) {
+	for _, c := range []struct {
+		name, rel, change, want string
+		noLock                  bool
+	}{
+		{"truncate", "t", "TRUNCATE t", "rewritten or truncated", false},
+		{"alter type", "t", "ALTER TABLE t ALTER i TYPE bigint", "rewritten or truncated", false},
+		{"vacuum full", "t", "VACUUM FULL t", "rewritten or truncated", false},
+		{"cluster", "t", "CLUSTER t USING t_i", "rewritten or truncated", false},
+		{"replaced", "t", "DROP TABLE t; CREATE TABLE t AS SELECT 1 AS i", "made", false},
+		{"renamed", "t", "ALTER TABLE t RENAME TO u; CREATE TABLE t (LIKE u)", "made", false},
+		{"a leaf", "p", "TRUNCATE p1", "rewritten or truncated", false},
+		{"refresh", "m", "REFRESH MATERIALIZED VIEW m", "rewritten or truncated", true},
+		{"by a select", "t", "TRUNCATE t", "rewritten or truncated", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dsn := pgtest.Database(t)
+			pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS i", "CREATE INDEX t_i ON t (i)",
+				"CREATE MATERIALIZED VIEW m AS SELECT generate_series(1, 1000) AS i",
+				"CREATE TABLE p (i int) PARTITION BY RANGE (i)", "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)")
+			id := export(t, dsn)
+			for _, stmt := range strings.Split(c.change, ";") {
+				pgtest.Exec(t, dsn, stmt)
+			}
+			_, err := Open(t.Context(), config(t, dsn), Options{Adopt: id, Prepare: of(c.noLock, c.rel)})
+			var changed *ChangedError
+			if !errors.As(err, &changed) || changed.What != c.want {
+				t.Errorf("got %v, want a *ChangedError: %s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestAdoptsAnotherSnapshot(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT generate_series(1, 10) AS i")
+	id := export(t, dsn)
+	pgtest.Exec(t, dsn, "INSERT INTO t VALUES (11)")
+	w := worker(t, open(t, dsn, Options{Adopt: id, Prepare: of(false, "t")}))
+	if n := count(t, w.Conn(), "t"); n != 10 {
+		t.Errorf("%d rows, the adopted snapshot has 10", n)
+	}
+}
+
+func TestSnapshotIdentifiersRefused(t *testing.T) {
+	dsn, other := pgtest.Database(t), pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t ()")
+	for name, id := range map[string]ID{"unknown": "00000003-0000001B-1", "nonsense": "it's", "another database": export(t, other)} {
+		var imp *ImportError
+		if _, err := Open(t.Context(), config(t, dsn), Options{Adopt: id, Prepare: of(false, "t")}); !errors.As(err, &imp) {
+			t.Errorf("%s: got %v, want an *ImportError", name, err)
+		}
+	}
+}
+
+func TestLockTimeoutNamesTheHolder(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t (i int)")
+	holder := pgtest.Connect(t, dsn)
+	if _, err := holder.Exec(t.Context(), "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(t.Context(), config(t, dsn), Options{LockTimeout: 100 * time.Millisecond, Prepare: of(false, "t")})
+	var lock *LockError
+	if !errors.As(err, &lock) || len(lock.Holders) != 1 || !strings.Contains(lock.Holders[0], fmt.Sprint("pid ", holder.PgConn().PID())) {
+		t.Errorf("got %v, want a *LockError that names pid %d", err, holder.PgConn().PID())
+	}
+}
+
+// waitFor polls until the query gives true.
+func waitFor(t *testing.T, dsn, query string) {
+	t.Helper()
+	for range 200 {
+		if strings.TrimSpace(pgtest.Query(t, dsn, query)) == "t" {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Fatalf("not in time: %s", query)
+}
+
+const someoneWaits = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock')"
+
+// Somebody's DDL that waits for the coordinator blocks every new worker: a worker must be refused at once, not hang, and
+// the coordinator says who it is.
+func TestWaitingDDLRefusesWorkers(t *testing.T) {
+	for _, noLock := range []bool{false, true} {
+		dsn := pgtest.Database(t)
+		pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT 1 AS i")
+		s := open(t, dsn, Options{Prepare: of(noLock, "t")})
+		first := worker(t, s)
+		ddl := make(chan error, 1)
+		conn := pgtest.Connect(t, dsn)
+		go func() {
+			_, err := conn.Exec(context.Background(), "TRUNCATE t")
+			ddl <- err
+		}()
+		waitFor(t, dsn, someoneWaits)
+		began := time.Now()
+		_, err := s.NewWorker(t.Context())
+		var lock *LockError
+		if !errors.As(err, &lock) || len(lock.Holders) == 0 || !strings.Contains(lock.Holders[0], "TRUNCATE t") {
+			t.Errorf("got %v, want a *LockError that names the TRUNCATE", err)
+		}
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("refused after %s", took)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var warned []string
+		s.Watch(ctx, 10*time.Millisecond, func(text string) { warned = append(warned, text); cancel() }, func(err error) { t.Error(err) })
+		if len(warned) != 1 || !strings.Contains(warned[0], "TRUNCATE t") {
+			t.Errorf("warned %q, want one line that names the TRUNCATE", warned)
+		}
+		if n := count(t, first.Conn(), "t"); n != 1 {
+			t.Errorf("a worker that is in sees %d rows", n)
+		}
+		first.Close(t.Context())
+		s.Close(t.Context())
+		if err := <-ddl; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func terminate(t *testing.T, dsn string, conn *pgx.Conn) {
+	t.Helper()
+	pgtest.Query(t, dsn, fmt.Sprintf("SELECT pg_terminate_backend(%d)", conn.PgConn().PID()))
+	waitFor(t, dsn, fmt.Sprintf("SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %d)", conn.PgConn().PID()))
+}
+
+// The snapshot lives as long as anybody is inside it.
+func TestSurvivorsExportAgain(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT generate_series(1, 10) AS i")
+	s := open(t, dsn, Options{Prepare: of(false, "t")})
+	first := worker(t, s)
+	pgtest.Exec(t, dsn, "DELETE FROM t")
+	terminate(t, dsn, s.Conn())
+	lost := make(chan error, 1)
+	s.Watch(t.Context(), 10*time.Millisecond, func(string) {}, func(err error) { lost <- err })
+	if err := <-lost; err == nil {
+		t.Error("the coordinator's loss was not noticed")
+	}
+
+	joined := make(chan *Worker, 1)
+	go func() {
+		w, err := s.NewWorker(context.Background())
+		if err != nil {
+			t.Error(err)
+		}
+		joined <- w
+	}()
+	var second *Worker
+	for second == nil { // the first worker between two chunks
+		if err := first.Serve(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case second = <-joined:
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	if n := count(t, second.Conn(), "t"); n != 10 {
+		t.Errorf("the replacement sees %d rows, the snapshot has 10", n)
+	}
+	terminate(t, dsn, first.Conn())
+	first.Close(t.Context())
+	second.Close(t.Context())
+	if _, err := s.NewWorker(t.Context()); !errors.Is(err, ErrLost) {
+		t.Errorf("with nobody left: got %v, want ErrLost", err)
+	}
+}
+
+// A role with grants on some columns may not LOCK, and is refused by the server in so many words.
+func TestColumnGrants(t *testing.T) {
+	srv := pgtest.Start(t, pgtest.Config{})
+	dsn := srv.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t (a int, b int)", "CREATE ROLE reader LOGIN", "GRANT SELECT (a) ON t TO reader")
+	reader := strings.Replace(dsn, "user=postgres", "user=reader", 1)
+	w := worker(t, open(t, reader, Options{Prepare: of(true, "t")}))
+	if _, err := w.Conn().Exec(t.Context(), "SELECT a FROM t"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUnreachable(t *testing.T) {
+	dsn := pgtest.Database(t)
+	for name, bad := range map[string]string{"no server": "host=" + t.TempDir(), "no database": dsn + " dbname=nowhere"} {
+		var ce *ConnectError
+		if _, err := Open(t.Context(), config(t, bad), Options{}); !errors.As(err, &ce) {
+			t.Errorf("%s: got %v, want a *ConnectError", name, err)
+		}
+	}
+	// The second of two hosts answers; workers find the same one.
+	cfg := config(t, dsn)
+	host := cfg.Host
+	cfg = config(t, strings.Replace(dsn, "host="+host, "host="+t.TempDir()+","+host, 1))
+	if len(cfg.Fallbacks) == 0 {
+		t.Fatalf("one host in %q", dsn)
+	}
+	s, err := Open(t.Context(), cfg, Options{Prepare: func(context.Context, *pgx.Conn, int) ([]Relation, error) { return nil, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(t.Context())
+	worker(t, s)
+}
+
+func slots(t *testing.T, dsn string) string {
+	return strings.TrimSpace(pgtest.Query(t, dsn, "SELECT coalesce(string_agg(slot_name, ','), '') FROM pg_replication_slots"))
+}
+
+func TestSlot(t *testing.T) {
+	srv := pgtest.Start(t, pgtest.Config{Settings: []string{"wal_level = logical"}})
+	dsn := srv.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT generate_series(1, 10) AS i")
+	prepare := of(false, "t")
+
+	s := open(t, dsn, Options{Slot: Slot{Name: "s1"}, Prepare: prepare})
+	pgtest.Exec(t, dsn, "INSERT INTO t VALUES (11)")
+	if n := count(t, worker(t, s).Conn(), "t"); n != 10 {
+		t.Errorf("%d rows, the slot's snapshot has 10", n)
+	}
+	if got, want := s.LSN(), strings.TrimSpace(pgtest.Query(t, dsn, "SELECT confirmed_flush_lsn FROM pg_replication_slots")); got != want {
+		t.Errorf("LSN %s, the slot's is %s", got, want)
+	}
+
+	// One of that name exists: an error, and it stays.
+	var se *SlotError
+	if _, err := Open(t.Context(), config(t, dsn), Options{Slot: Slot{Name: "s1"}, Prepare: prepare}); !errors.As(err, &se) || !strings.Contains(se.Reason, "exists") {
+		t.Errorf("an existing slot: got %v", err)
+	}
+	if got := slots(t, dsn); got != "s1" {
+		t.Errorf("slots %q, want s1", got)
+	}
+	s.Close(t.Context()) // no KeepSlot: the run failed
+	if got := slots(t, dsn); got != "" {
+		t.Errorf("slots %q after a failed run", got)
+	}
+
+	s = open(t, dsn, Options{Slot: Slot{Name: "s2"}, Prepare: prepare})
+	s.KeepSlot()
+	s.Close(t.Context())
+	if got := slots(t, dsn); got != "s2" {
+		t.Errorf("slots %q after a good run, want s2", got)
+	}
+	pgtest.Query(t, dsn, "SELECT pg_drop_replication_slot('s2')")
+
+	s = open(t, dsn, Options{Slot: Slot{Temporary: true}, Prepare: prepare})
+	if s.LSN() == "" {
+		t.Error("no LSN")
+	}
+	s.Close(t.Context())
+	waitFor(t, dsn, "SELECT count(*) = 0 FROM pg_replication_slots")
+
+	// Creation waits for a write transaction; our deadline names it, and nothing is left.
+	writer := pgtest.Connect(t, dsn)
+	if _, err := writer.Exec(t.Context(), "BEGIN; INSERT INTO t VALUES (0)"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(t.Context(), config(t, dsn), Options{Slot: Slot{Name: "s3", Timeout: 300 * time.Millisecond}, Prepare: prepare})
+	if !errors.As(err, &se) || len(se.Waiting) != 1 || !strings.Contains(se.Waiting[0], "INSERT INTO t") {
+		t.Errorf("an open write transaction: got %v, want a *SlotError that names it", err)
+	}
+	if _, err := writer.Exec(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, dsn, "SELECT count(*) = 0 FROM pg_replication_slots")
+
+	pgtest.Exec(t, dsn, "CREATE ROLE plain LOGIN", "GRANT SELECT ON t TO plain")
+	_, err = Open(t.Context(), config(t, strings.Replace(dsn, "user=postgres", "user=plain", 1)), Options{Slot: Slot{Name: "s4"}, Prepare: prepare})
+	if !errors.As(err, &se) || !strings.Contains(se.Reason, "REPLICATION") {
+		t.Errorf("no REPLICATION: got %v", err)
+	}
+}
