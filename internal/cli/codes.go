@@ -1,0 +1,43 @@
+package cli
+
+// The exit codes. They are part of what people script against: a changed one is a breaking change.
+const (
+	codeDone      = 0
+	codeFailed    = 1
+	codeSome      = 3
+	codeConnect   = 10
+	codeSnapshot  = 11
+	codeValue     = 12
+	codeTarget    = 13
+	codeVerify    = 14
+	codeStatement = 15
+	codeRelation  = 16
+	codeButler    = 17
+	codeUsage     = 64
+	codeHangup    = 129
+	codeInterrupt = 130
+	codeTerminate = 143
+)
+
+// exitCodes is the table that --help and docs/exit-codes.md show.
+var exitCodes = []struct {
+	code    int
+	meaning string // for --help
+	detail  string // more, for the document
+}{
+	{codeDone, "done", "Every file stands under its name, whole and synced."},
+	{codeFailed, "another failure", "What none of the codes below says: a worker's bug, a lost standard output."},
+	{codeSome, "finished, but some of several files failed", "The others stand. Each failure is a line on standard error."},
+	{codeConnect, "can't connect or authenticate", "A service, host, database or certificate that is not there, a wrong password, too many connections, a server that is no Postgres."},
+	{codeSnapshot, "no snapshot, or it was lost", "The snapshot given can't be adopted, the slot can't be made, a table was rewritten between snapshot and lock, or no connection was left inside the snapshot."},
+	{codeValue, "a value, type or schema that can't be represented", "The message names column, row and value, and the option that lets it pass."},
+	{codeTarget, "output or temp space: it exists, is full or can't be written", "Checked before anything is read wherever it can be."},
+	{codeVerify, "what was read twice differs", "A chunk that was copied again after a lost connection did not begin as it had before."},
+	{codeStatement, "the statement: not one that only gives rows, or the server refused or failed it", "Syntax errors, several statements, DML, a lock that was not given in time, and whatever the server raised while it ran."},
+	{codeRelation, "no such relation or column, or no permission", "Grants and row security included."},
+	{codeButler, "a Butler repository, collection or dataset can't be read", ""},
+	{codeUsage, "usage: flags, arguments, configuration", "Nothing was connected to."},
+	{codeHangup, "stopped by SIGHUP", "As below."},
+	{codeInterrupt, "stopped by SIGINT (Ctrl-C)", "The server's COPYs are cancelled and nothing is left behind; a second signal kills at once."},
+	{codeTerminate, "stopped by SIGTERM", "As above."},
+}

@@ -1,0 +1,363 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"fast-export/internal/export"
+	"fast-export/internal/progress"
+	"fast-export/parquetw"
+)
+
+func exportCommand() command {
+	return command{
+		usage: []string{
+			`--table NAME [--columns a,b,…] [--where CONDITION] --out FILE [flags]`,
+			`--sql QUERY | --sql-file FILE --out FILE [flags]`,
+			`COMMAND`,
+		},
+		about: "Copies a table or the result of a query from Postgres to one Parquet file, over several connections that share one snapshot. " +
+			"The file stands under its name only when it is whole; an existing Parquet file is replaced in one step.",
+		example: `fast-export --service mpc_sbn --table public.obs_sbn --where "stn = 'X05'" --out x05.parquet --parallel 8`,
+		new: func(f *flags) runFunc {
+			o := &exportOptions{}
+			o.addFlags(f)
+			return func(ctx context.Context, a *app) error { return o.export(ctx, a, f) }
+		},
+	}
+}
+
+// exportOptions are what the user typed. finalize makes an export.Config of them.
+type exportOptions struct {
+	source sourceOptions
+	job    jobOptions
+	conn   connOptions
+
+	parallel, blockSize, chunkBytes, memory, tempLimit int64
+	tempDir, transport                                 string
+	keepTemp                                           bool
+
+	snapshotID  string
+	lockTimeout time.Duration
+	rowSecurity bool
+
+	strict             bool
+	report             string
+	dryRun, quiet      bool
+	progress, logLevel string
+	version            bool
+}
+
+// sourceOptions say what is exported, where to.
+type sourceOptions struct {
+	sql, sqlFile, table, where, out string
+	columns                         []string
+}
+
+// jobOptions say how one file is written.
+type jobOptions struct {
+	rowGroupRows         int64
+	compression          parquetw.Compression
+	overwrite, noClobber bool
+	types                typeOptions
+}
+
+// The bounds of flags.
+const (
+	maxParallel  = 1000
+	maxRowGroup  = 1<<31 - 1 // what readers hold in an int32
+	minChunk     = 8 << 10   // a page
+	minMemory    = 64e6
+	minTempLimit = 1 << 20
+	maxBlock     = 1<<31 - 1 // of ddpp's CSV reader too
+)
+
+func (o *exportOptions) addFlags(f *flags) {
+	f.group("What to export")
+	f.StringVar(&o.source.table, "table", "", "`NAME` the relation, its name as SQL writes it: quotes, folding, search_path")
+	f.Var(list{&o.source.columns, splitNames, "names"}, "columns", "`NAME,…` with --table: columns as SQL writes them, in this order (default: all)")
+	f.StringVar(&o.source.where, "where", "", "`CONDITION` with --table: what rows must meet, in SQL (default: all rows)")
+	f.StringVar(&o.source.sql, "sql", "", "`QUERY` one statement that gives rows and changes nothing; WHERE {chunk} or {chunk:alias} says where it may be split")
+	f.StringVar(&o.source.sqlFile, "sql-file", "", "`FILE` read the query from a file, - for standard input")
+	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan and what it costs the server, read no rows, write nothing")
+
+	f.group("Output")
+	f.StringVar(&o.source.out, "out", "", "`FILE` the Parquet file to write; its directory must exist")
+	o.job.addFlags(f)
+	f.StringVar(&o.report, "report", "", "`FILE` write what values lost, column by column, as JSON")
+
+	f.group("Types")
+	o.job.types.addFlags(f)
+	f.BoolVar(&o.strict, "strict", false, "any value that would not come out as it is stops the export")
+
+	o.conn.addFlags(f)
+
+	f.group("Snapshot")
+	f.StringVar(&o.snapshotID, "snapshot", "", "`ID` read the snapshot that pg_export_snapshot() named elsewhere")
+	o.lockTimeout = time.Minute
+	f.Var(timeout{&o.lockTimeout}, "lock-timeout", "`DURATION` how long to wait for the first locks; 0: for ever")
+	f.BoolVar(&o.rowSecurity, "enable-row-security", false, "export what row security policies let this user see; without it they are an error")
+
+	f.group("Speed and space")
+	o.parallel = int64(min(runtime.NumCPU(), 8))
+	f.Var(count{&o.parallel, 1, maxParallel}, "parallel", "`N` connections that copy; never more than there are chunks")
+	f.Lookup("parallel").DefValue = "the number of cores, at most 8"
+	f.Var(size{&o.chunkBytes, minChunk, 0}, "chunk-size", "`SIZE` heap and TOAST bytes of a chunk (default: chosen so that all connections end together)")
+	o.memory = 1 << 30
+	f.Var(size{&o.memory, minMemory, 0}, "memory", "`SIZE` what rows and pages may take of memory; a multiple of the largest single row comes on top")
+	f.StringVar(&o.tempDir, "temp-dir", "", "`DIRECTORY` an existing one, for what memory does not hold (default: beside the output)")
+	f.Var(size{&o.tempLimit, minTempLimit, 0}, "temp-limit", "`SIZE` what temporary files may take (default: what the file system has)")
+	f.BoolVar(&o.keepTemp, "keep-temp", false, "write every chunk to a file, chunk-00042.csv, and keep it")
+	o.transport = "auto"
+	f.Var(choice{&o.transport, sorted(transports)}, "transport", "`auto|csv|binary` how rows travel; auto is csv with --keep-temp, else binary")
+	o.blockSize = 64 << 20
+	f.Var(size{&o.blockSize, 1, maxBlock}, "block-size", "`SIZE` the most that the CSV reader takes at a time")
+
+	f.group("What you see")
+	f.Var(choice{&o.progress, []string{"none", "bar", "plain", "json"}}, "progress", "`none|bar|plain|json` how it is shown, on standard error (default: bar on a terminal, else plain)")
+	f.BoolVar(&o.quiet, "quiet", false, "no progress and no summary: nothing but warnings and errors")
+	o.logLevel = "warn"
+	f.Var(choice{&o.logLevel, []string{"debug", "info", "warn", "error"}}, "log-level", "`debug|info|warn|error` what is logged, on standard error")
+	f.BoolVar(&o.version, "version", false, "print the version and stop")
+}
+
+func (o *jobOptions) addFlags(f *flags) {
+	o.rowGroupRows = 1_000_000
+	f.Var(count{&o.rowGroupRows, 1, maxRowGroup}, "row-group-size", "`ROWS` rows of a row group, exactly; the last one has the rest")
+	f.Var(parsed[parquetw.Compression]{&o.compression, parquetw.ParseCompression, "zstd:1", "codec"}, "compression", "`CODEC` zstd[:level], snappy, gzip[:level], lz4 or none")
+	f.BoolVar(&o.overwrite, "overwrite", false, "replace what stands at --out even if it is no Parquet file")
+	f.BoolVar(&o.noClobber, "no-clobber", false, "replace nothing, a Parquet file neither")
+}
+
+var transports = map[string]export.Transport{"auto": export.Auto, "csv": export.CSV, "binary": export.Binary}
+
+// finalize checks what was typed as a whole and makes a complete configuration of it.
+func (o *exportOptions) finalize(a *app, f *flags) (export.Config, error) {
+	job, err := o.oneJob(a.Stdin, f)
+	if err != nil {
+		return export.Config{}, err
+	}
+	switch {
+	case o.quiet && f.Changed("progress") && o.progress != "none":
+		return export.Config{}, usagef("", "--quiet and --progress %s contradict each other", o.progress)
+	case o.quiet && o.dryRun:
+		return export.Config{}, usagef("", "--quiet would hide all that --dry-run prints")
+	case o.report != "" && o.dryRun:
+		return export.Config{}, usagef("", "--dry-run reads no rows, so there is nothing to --report")
+	}
+	conn, err := o.conn.config(a.Getenv)
+	if err != nil {
+		return export.Config{}, err
+	}
+	return export.Config{
+		Conn:        conn,
+		Jobs:        []export.Job{job},
+		Parallel:    int(o.parallel),
+		ChunkBytes:  o.chunkBytes,
+		Memory:      o.memory,
+		TempDir:     o.tempDir,
+		TempLimit:   o.tempLimit,
+		KeepTemp:    o.keepTemp,
+		BlockSize:   o.blockSize,
+		Transport:   transports[o.transport],
+		SnapshotID:  o.snapshotID,
+		LockTimeout: o.lockTimeout,
+		RowSecurity: o.rowSecurity,
+		Strict:      o.strict,
+		Version:     buildInfo().version,
+	}, nil
+}
+
+// oneJob is the export that the flags describe without a batch file.
+func (o *exportOptions) oneJob(stdin io.Reader, f *flags) (export.Job, error) {
+	var sources []string
+	for _, name := range []string{"table", "sql", "sql-file"} {
+		if f.Changed(name) {
+			sources = append(sources, "--"+name)
+		}
+	}
+	switch {
+	case len(sources) == 0:
+		return export.Job{}, usagef("fast-export --table NAME --out FILE, or --help", "nothing to export: --table, --sql or --sql-file is missing")
+	case len(sources) > 1:
+		return export.Job{}, usagef("", "%s: only one of them at a time", strings.Join(sources, " and "))
+	}
+	for _, name := range []string{"columns", "where"} {
+		if f.Changed(name) && !f.Changed("table") {
+			return export.Job{}, usagef("a query names its columns and conditions itself", "--%s goes with --table alone", name)
+		}
+	}
+	for _, name := range []string{"table", "where", "out", "sql-file", "temp-dir", "report", "snapshot", "service", "dsn"} {
+		if fl := f.Lookup(name); fl.Changed && strings.TrimSpace(fl.Value.String()) == "" {
+			return export.Job{}, usagef("", "--%s is empty", name)
+		}
+	}
+	if o.source.out == "" && !o.dryRun {
+		return export.Job{}, usagef("", "--out is missing: which file to write")
+	}
+	job := export.Job{Table: o.source.table, Columns: o.source.columns, Where: o.source.where, SQL: o.source.sql, Out: o.source.out}
+	if o.source.sqlFile != "" {
+		sql, err := readSQL(o.source.sqlFile, stdin)
+		if err != nil {
+			return job, err
+		}
+		job.SQL = sql
+	}
+	if job.Table == "" && strings.TrimSpace(job.SQL) == "" {
+		return job, &statementError{"the query is empty"}
+	}
+	return job, o.job.apply(&job)
+}
+
+// apply sets how the job's file is written.
+func (o *jobOptions) apply(job *export.Job) error {
+	if o.overwrite && o.noClobber {
+		return usagef("", "--overwrite and --no-clobber contradict each other")
+	}
+	switch {
+	case o.overwrite:
+		job.Overwrite = parquetw.ReplaceAny
+	case o.noClobber:
+		job.Overwrite = parquetw.NoClobber
+	}
+	job.RowGroupRows = o.rowGroupRows
+	job.Compression = o.compression
+	job.Types = o.types.options()
+	return nil
+}
+
+// maxSQL bounds a query file: what is larger is no query but a mistake.
+const maxSQL = 64 << 20
+
+func readSQL(file string, stdin io.Reader) (string, error) {
+	in, name := stdin, "standard input"
+	if file != "-" {
+		name = quoteArg(file)
+		f, err := os.Open(file)
+		if err != nil {
+			return "", usagef("", "--sql-file %s: %v", name, reason(err))
+		}
+		defer f.Close()
+		in = f
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxSQL+1))
+	if err != nil {
+		return "", usagef("", "--sql-file %s: %v", name, reason(err))
+	}
+	if len(text) > maxSQL {
+		return "", usagef("", "--sql-file %s holds more than %s", name, sizeText(maxSQL))
+	}
+	return strings.TrimPrefix(string(text), "\ufeff"), nil
+}
+
+// reason is what an operation on a file failed of, without the path, which the caller names.
+func reason(err error) error {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		return pe.Err
+	}
+	return err
+}
+
+func (o *exportOptions) export(ctx context.Context, a *app, f *flags) error {
+	if o.version {
+		return a.print(buildInfo().line() + "\n")
+	}
+	cfg, err := o.finalize(a, f)
+	if err != nil {
+		return err
+	}
+	defer tuneGC(a.Getenv, o.memory)()
+	if o.dryRun {
+		cfg.Log = a.logger(a.Stderr, o.logLevel)
+		plan, err := a.dryRun(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		for _, j := range plan.Jobs {
+			for _, w := range j.Warnings {
+				fmt.Fprintln(a.Stderr, "warning: "+oneLine(w))
+			}
+		}
+		return a.print(planText(plan))
+	}
+	if o.report != "" {
+		if err := checkReport(o.report, cfg.Jobs); err != nil {
+			return err
+		}
+	}
+	return o.runAndTell(ctx, a, cfg)
+}
+
+func (o *exportOptions) runAndTell(ctx context.Context, a *app, cfg export.Config) error {
+	show := a.display(o.progress, o.quiet)
+	cfg.Progress = show
+	cfg.Log = a.logger(show, o.logLevel)
+	result, err := a.run(ctx, cfg)
+	show.Close()
+	if result == nil || err != nil && errors.As(context.Cause(ctx), new(Interrupted)) {
+		return err
+	}
+	// Files may stand although others failed.
+	if !o.quiet && anyDone(result) {
+		if perr := a.print(summary(result, show.Warnings())); err == nil {
+			err = perr
+		}
+	}
+	if o.report != "" && anyDone(result) {
+		if rerr := writeReport(o.report, result); err == nil {
+			err = rerr
+		}
+	}
+	return err
+}
+
+// display starts what --progress asks for.
+func (a *app) display(mode string, quiet bool) *progress.Display {
+	width := a.Terminal()
+	opt := progress.Options{Out: a.Stderr, Width: width}
+	switch {
+	case quiet:
+	case mode != "":
+		m, err := progress.ParseMode(mode)
+		if err != nil {
+			panic(err) // the flag takes the four names alone
+		}
+		opt.Mode = m
+	case width > 0:
+		opt.Mode = progress.Bar
+	default:
+		opt.Mode = progress.Plain
+	}
+	return progress.New(opt)
+}
+
+// tuneGC makes the collector work for a small heap rather than for little work, and returns what undoes it: most of what
+// is allocated lives as long as a batch, and what --memory promises is the process's size. GOGC and GOMEMLIMIT win.
+func tuneGC(getenv func(string) string, memory int64) (undo func()) {
+	undos := []func(){}
+	if getenv("GOGC") == "" {
+		old := debug.SetGCPercent(50)
+		undos = append(undos, func() { debug.SetGCPercent(old) })
+	}
+	if getenv("GOMEMLIMIT") == "" {
+		// A soft limit: nearing it, the collector runs more often.
+		old := debug.SetMemoryLimit(memory + runtimeBytes)
+		undos = append(undos, func() { debug.SetMemoryLimit(old) })
+	}
+	return func() {
+		for _, u := range undos {
+			u()
+		}
+	}
+}
+
+// runtimeBytes is what connections, goroutines and encoders take beside the rows and pages that --memory counts.
+const runtimeBytes = 64 << 20

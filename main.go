@@ -1,0 +1,72 @@
+// Command fast-export copies Postgres tables and queries to Parquet files, in parallel, from one snapshot.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"fast-export/internal/cli"
+)
+
+func main() { os.Exit(run()) }
+
+func run() int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	for _, s := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(s) { // nohup, or a shell's background job
+			signal.Notify(signals, s)
+		}
+	}
+	go func() {
+		s := <-signals
+		// The first one ends the run in order. From here on a second one kills, as if nobody had asked to be told.
+		signal.Stop(signals)
+		cancel(cli.Interrupted{Signal: s.(syscall.Signal)})
+	}()
+	// A reader that goes away (fast-export … | head) makes writes fail in place of killing the process with its temp files left.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+
+	return cli.Run(ctx, os.Args[1:], cli.Env{
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Getenv: takePG(), Terminal: terminal(os.Stderr),
+	})
+}
+
+// takePG takes libpq's variables out of the process's environment and returns what looks them up: pgx reads them by itself,
+// and cli alone is to decide which setting wins.
+func takePG() func(string) string {
+	taken := map[string]string{}
+	for _, kv := range os.Environ() {
+		if name, value, _ := strings.Cut(kv, "="); strings.HasPrefix(name, "PG") {
+			taken[name] = value
+			os.Unsetenv(name)
+		}
+	}
+	return func(name string) string {
+		if v, ok := taken[name]; ok {
+			return v
+		}
+		return os.Getenv(name)
+	}
+}
+
+// terminal returns the columns of the terminal that f is, 0 where it is none.
+func terminal(f *os.File) func() int {
+	return func() int {
+		if os.Getenv("TERM") == "dumb" || !term.IsTerminal(int(f.Fd())) {
+			return 0
+		}
+		width, _, err := term.GetSize(int(f.Fd()))
+		if err != nil || width <= 0 {
+			return 80
+		}
+		return width
+	}
+}
