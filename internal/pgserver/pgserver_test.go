@@ -133,6 +133,7 @@ func TestStartFromData(t *testing.T) {
 
 func TestStartFails(t *testing.T) {
 	in := anyInstall(t)
+	nothing := t.TempDir()
 	temp := reachableTemp(t)
 	t.Setenv("TMPDIR", temp)
 	_, err := Start(t.Context(), Config{Install: in, Settings: []string{"no_such_setting = 1"}})
@@ -144,7 +145,7 @@ func TestStartFails(t *testing.T) {
 	if _, err := Start(ctx, Config{Install: in}); err == nil || !strings.Contains(err.Error(), "enough") {
 		t.Errorf("got %v, want the cause", err)
 	}
-	if _, err := Start(t.Context(), Config{Install: Install{Bin: t.TempDir()}}); err == nil {
+	if _, err := Start(t.Context(), Config{Install: Install{Bin: nothing}}); err == nil {
 		t.Error("started nothing")
 	}
 	left, err := os.ReadDir(temp)
