@@ -263,7 +263,7 @@ func connectVerdict(tries []*pgconn.ConnectError) verdict {
 	var reasons []string
 	seen := map[string]bool{}
 	for _, t := range tries {
-		where := net.JoinHostPort(t.Config.Host, strconv.Itoa(int(t.Config.Port)))
+		where := addr(t.Config.Host, t.Config.Port)
 		if strings.HasPrefix(t.Config.Host, "/") {
 			_, where = pgconn.NetworkAddress(t.Config.Host, t.Config.Port)
 		}
@@ -284,6 +284,8 @@ func connectVerdict(tries []*pgconn.ConnectError) verdict {
 	v.message += ": " + strings.Join(reasons, "; ")
 	return v
 }
+
+func addr(host string, port uint16) string { return net.JoinHostPort(host, strconv.Itoa(int(port))) }
 
 func connectReason(t *pgconn.ConnectError) string {
 	if pg, ok := errors.AsType[*pgconn.PgError](t); ok {

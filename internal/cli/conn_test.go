@@ -1,0 +1,228 @@
+package cli
+
+import (
+	"crypto/tls"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// vars makes a getenv of pairs; HOME is a directory of the test's.
+func vars(home string, pairs ...string) func(string) string {
+	m := map[string]string{"HOME": home}
+	for i := 0; i < len(pairs); i += 2 {
+		m[pairs[i]] = pairs[i+1]
+	}
+	return func(name string) string { return m[name] }
+}
+
+func write(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const serviceFile = `# the users' own
+[mpc_sbn]
+host=db1
+port = 5433
+dbname=mpc
+user=reader
+options=-c extra_float_digits=3
+keepalives_idle=30
+gssencmode=prefer
+
+[bad]
+host=db1
+sslcrl=/x
+[nested]
+service=mpc_sbn
+[typo]
+hots=db1
+[params]
+search_path=mpc
+`
+
+func TestConnectionSettings(t *testing.T) {
+	home := t.TempDir()
+	write(t, home, ".pg_service.conf", serviceFile)
+	write(t, home, ".pgpass", "db1:5433:mpc:reader:from pgpass\n*:*:*:other:other's\n")
+	elsewhere := write(t, home, "services", "[mpc_sbn]\nhost=db9\nuser=reader\ndbname=d\n")
+	system := t.TempDir()
+	write(t, system, "pg_service.conf", "[sys]\nhost=sys1\n")
+
+	for _, c := range []struct {
+		name string
+		opt  connOptions
+		env  []string
+		want string // host port database user password options
+	}{
+		{"a service", connOptions{service: "mpc_sbn"}, nil, "db1 5433 mpc reader from pgpass|-c extra_float_digits=3"},
+		{"PGSERVICE", connOptions{}, []string{"PGSERVICE", "mpc_sbn"}, "db1 5433 mpc reader from pgpass|-c extra_float_digits=3"},
+		{"the flag over PGSERVICE", connOptions{service: "mpc_sbn"}, []string{"PGSERVICE", "nonesuch"}, "db1 5433 mpc reader from pgpass|-c extra_float_digits=3"},
+		{"PGSERVICEFILE", connOptions{service: "mpc_sbn"}, []string{"PGSERVICEFILE", elsewhere}, "db9 5432 d reader |"},
+		{"the system's services", connOptions{service: "sys", user: "u"}, []string{"PGSYSCONFDIR", system}, "sys1 5432  u |"},
+		{"flags over the service", connOptions{service: "mpc_sbn", host: "db2", user: "other"}, nil, "db2 5433 mpc other other's|-c extra_float_digits=3"},
+		{"the service over the environment, as in libpq", connOptions{service: "mpc_sbn"}, []string{"PGHOST", "x", "PGCONNECT_TIMEOUT", "3"}, "db1 5433 mpc reader from pgpass|-c extra_float_digits=3"},
+		{"the environment", connOptions{}, []string{"PGHOST", "h", "PGPORT", "7", "PGDATABASE", "d", "PGUSER", "u", "PGPASSWORD", "p", "PGOPTIONS", "-c a=b"}, "h 7 d u p|-c a=b"},
+		{"flags over the environment", connOptions{host: "H", port: "8", dbname: "D", user: "U", password: "P"}, []string{"PGHOST", "h", "PGPORT", "7", "PGDATABASE", "d", "PGUSER", "u", "PGPASSWORD", "p"}, "H 8 D U P|"},
+		{"the DSN over flags", connOptions{dsn: "host=d1 user=du", host: "H", port: "8", dbname: "D"}, nil, "d1 8 D du |"},
+		{"a URL over flags and environment", connOptions{dsn: "postgresql://du:dp@d1:9/dd?options=-c%20x%3Dy", host: "H", user: "U", password: "P"}, []string{"PGHOST", "h"}, "d1 9 dd du dp|-c x=y"},
+		{"a service in the DSN, under flags", connOptions{dsn: "service=mpc_sbn", host: "H"}, nil, "H 5433 mpc reader |-c extra_float_digits=3"},
+		{"PGPASSFILE", connOptions{host: "h", user: "u"}, []string{"PGPASSFILE", write(t, home, "pass", "h:*:*:u:secret\n")}, "h 5432  u secret|"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg, err := c.opt.config(vars(home, c.env...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := strings.Join([]string{cfg.Host, portText(cfg), cfg.Database, cfg.User, cfg.Password}, " ") + "|" + cfg.RuntimeParams["options"]
+			if got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+			if app := cfg.RuntimeParams["application_name"]; app != "fast-export" {
+				t.Errorf("application_name is %q", app)
+			}
+			for k := range cfg.RuntimeParams {
+				if k != "options" && k != "application_name" {
+					t.Errorf("the server would be sent %s", k)
+				}
+			}
+		})
+	}
+}
+
+func portText(cfg *pgx.ConnConfig) string {
+	return strings.TrimPrefix(addr("", cfg.Port), ":")
+}
+
+func TestConnectionSettingsThatAreRefused(t *testing.T) {
+	home := t.TempDir()
+	write(t, home, ".pg_service.conf", serviceFile)
+	broken := write(t, home, "broken", "host=x\n")
+	for _, c := range []struct {
+		name string
+		opt  connOptions
+		env  []string
+		code int
+		want string
+	}{
+		{"no such service", connOptions{service: "mpc"}, nil, codeConnect, `no service "mpc" in ` + home + "/.pg_service.conf"},
+		{"no such service file", connOptions{service: "mpc_sbn"}, []string{"PGSERVICEFILE", "/nonesuch"}, codeConnect, "/nonesuch: no such file"},
+		{"a broken service file", connOptions{service: "mpc_sbn"}, []string{"PGSERVICEFILE", broken}, codeConnect, "line 1 is not in a section"},
+		{"a nested service", connOptions{service: "nested"}, nil, codeConnect, "names another service"},
+		{"what would silently not happen", connOptions{service: "bad"}, nil, codeConnect, "parameter sslcrl is not supported"},
+		{"a misspelt parameter", connOptions{service: "typo"}, nil, codeConnect, "unknown connection parameter hots"},
+		{"GSS encryption", connOptions{dsn: "gssencmode=require"}, nil, codeConnect, "gssencmode=require is not supported"},
+		{"a DSN in --service", connOptions{service: "postgres://u:hunter2@h/d"}, nil, codeUsage, "--service got a whole connection string"},
+		{"a DSN in --dbname", connOptions{dbname: "host=x password=hunter2"}, nil, codeUsage, "--dbname got a whole connection string"},
+		{"a DSN in PGSERVICE", connOptions{}, []string{"PGSERVICE", "postgres://u:hunter2@h/d"}, codeConnect, `no service "…"`},
+		{"a broken DSN", connOptions{dsn: "hunter2"}, nil, codeUsage, "--dsn can't be read"},
+		{"a port in the DSN", connOptions{dsn: "postgres://u:hunter2@h:99999/d"}, nil, codeConnect, "invalid port"},
+		{"too few ports", connOptions{dsn: "host=a,b,c port=1,2 user=u password=hunter2"}, nil, codeConnect, "could not match 2 port numbers to 3 hosts"},
+		{"sslmode", connOptions{dsn: "host=h sslmode=verify password=hunter2"}, nil, codeConnect, "sslmode is invalid"},
+		{"no such CA", connOptions{dsn: "host=h sslmode=verify-full sslrootcert=/nonesuch password='`: hunter2'"}, nil, codeConnect, "/nonesuch"},
+		{"TLS versions", connOptions{dsn: "host=h ssl_min_protocol_version=TLSv9"}, nil, codeConnect, "ssl_min_protocol_version"},
+		{"load balancing", connOptions{dsn: "host=h load_balance_hosts=yes"}, nil, codeConnect, "load_balance_hosts"},
+		{"addresses without hosts", connOptions{dsn: "host=a,b hostaddr=1.2.3.4"}, nil, codeConnect, "hostaddr has 1 addresses for 2 hosts"},
+		{"session attributes", connOptions{dsn: "host=a target_session_attrs=x password=hunter2"}, nil, codeConnect, "target_session_attrs"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := c.opt.config(vars(home, c.env...))
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			text := strings.Join(describe(err), "\n")
+			if exitCode(err) != c.code || !strings.Contains(text, c.want) {
+				t.Errorf("got %d, %s\nwant %d, %s", exitCode(err), text, c.code, c.want)
+			}
+			if strings.Contains(text, "hunter2") {
+				t.Errorf("it tells the password: %s", text)
+			}
+		})
+	}
+}
+
+func TestSeveralHosts(t *testing.T) {
+	cfg, err := connOptions{dsn: "host=a,b,c port=1,2,3 user=u sslmode=disable"}.config(vars(t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := hostsOf(cfg); !slices.Equal(got, []string{"a:1", "b:2", "c:3"}) {
+		t.Errorf("got %q", got)
+	}
+	orders := map[string]bool{}
+	for range 50 {
+		cfg, err := connOptions{dsn: "host=a,b,c port=1 user=u sslmode=prefer load_balance_hosts=random"}.config(vars(t.TempDir()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := hostsOf(cfg)
+		for i := 0; i < len(got); i += 2 {
+			if len(got) != 6 || got[i] != got[i+1] {
+				t.Fatalf("the attempts with and without TLS are apart: %q", got)
+			}
+		}
+		orders[strings.Join(got, " ")] = true
+	}
+	if len(orders) < 2 {
+		t.Error("fifty times the same order")
+	}
+}
+
+func hostsOf(cfg *pgx.ConnConfig) []string {
+	all := []string{addr(cfg.Host, cfg.Port)}
+	for _, f := range cfg.Fallbacks {
+		all = append(all, addr(f.Host, f.Port))
+	}
+	return all
+}
+
+func TestHostAddr(t *testing.T) {
+	cfg, err := connOptions{dsn: "host=a.example,b.example hostaddr=10.0.0.1,10.0.0.2 user=u sslmode=verify-full"}.config(vars(t.TempDir()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Host != "a.example" || cfg.TLSConfig.ServerName != "a.example" {
+		t.Errorf("the certificate would be checked against %q", cfg.TLSConfig.ServerName)
+	}
+	if got, err := cfg.LookupFunc(t.Context(), "b.example"); err != nil || !slices.Equal(got, []string{"10.0.0.2"}) {
+		t.Errorf("b.example is %q, %v", got, err)
+	}
+	cfg, err = connOptions{dsn: "hostaddr=10.0.0.1 user=u"}.config(vars(t.TempDir()))
+	if err != nil || cfg.Host != "10.0.0.1" {
+		t.Errorf("an address alone gives host %q, %v", cfg.Host, err)
+	}
+}
+
+func TestTLSVersions(t *testing.T) {
+	cfg, err := connOptions{host: "h", user: "u"}.config(vars(t.TempDir(), "PGSSLMINPROTOCOLVERSION", "TLSv1.3", "PGSSLMODE", "require"))
+	if err != nil || cfg.TLSConfig.MinVersion != tls.VersionTLS13 {
+		t.Errorf("got %v, %v", cfg.TLSConfig, err)
+	}
+}
+
+func TestRunTimeParametersGoToTheServer(t *testing.T) {
+	cfg, err := connOptions{dsn: "postgres://u@h/d?search_path=mpc&application_name=other"}.config(vars(t.TempDir()))
+	if err != nil || cfg.RuntimeParams["search_path"] != "mpc" || cfg.RuntimeParams["application_name"] != "fast-export" {
+		t.Errorf("got %v, %v", cfg, err)
+	}
+}
+
+func TestErrorsOfPgxAreMasked(t *testing.T) {
+	_, err := pgx.ParseConfig("host=h password='`: hunter2' sslmode=nonesuch")
+	if got := parseError(err).Error(); strings.Contains(got, "hunter2") || !strings.Contains(got, "sslmode is invalid") {
+		t.Errorf("got %q", got)
+	}
+	if got := parseError(errors.New("x")).Error(); got != "connection settings: x" {
+		t.Errorf("got %q", got)
+	}
+}
