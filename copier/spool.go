@@ -257,7 +257,6 @@ type Chunk struct {
 
 	// All below is guarded by the budget's lock, save file's content.
 	queue   []entry
-	lent    *column.Batch // what the copier fills just now
 	done    bool
 	taken   []uint64 // fingerprints of the batches that the merger took while the copy was under way
 	skip    int      // how many of taken the copy under way has given again
@@ -299,7 +298,7 @@ func (c *Chunk) Begin() {
 	c.skip = 0
 }
 
-// clear drops the queue, the batch that the copier holds and the file. Called with the lock held.
+// clear drops the queue and the file. Called with the lock held.
 func (c *Chunk) clear() {
 	for _, e := range c.queue {
 		if e.batch != nil {
@@ -307,10 +306,6 @@ func (c *Chunk) clear() {
 		}
 	}
 	c.queue = nil
-	if c.lent != nil {
-		c.s.drop(c.lent)
-		c.lent = nil
-	}
 	if c.file != nil {
 		c.file.Close()
 		c.file = nil
@@ -323,19 +318,24 @@ func (c *Chunk) clear() {
 // ErrDiverged says that a chunk copied again did not begin with the rows that the first copy had given.
 var ErrDiverged = errors.New("a repeated copy gave other rows than the first")
 
-// Next is the decoder's source of batches: it takes over a full one (nil at first) and returns an empty one. It waits
-// while there is neither memory nor temp space, until the chunk's turn comes.
-func (c *Chunk) Next(ctx context.Context, full *column.Batch) (*column.Batch, error) {
+// Next is the decoder's source of batches: it takes over a full one (nil at first), also when it fails, and returns an
+// empty one, which its user releases if it never hands it on. It waits while there is neither memory nor temp space, until
+// the chunk's turn comes.
+func (c *Chunk) Next(ctx context.Context, full *column.Batch) (_ *column.Batch, err error) {
 	s := c.s
 	defer s.wakeWith(ctx)()
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
+	defer func() {
+		if err != nil && full != nil {
+			s.drop(full)
+		}
+	}()
 	if s.closed != nil {
 		return nil, s.closed
 	}
 	if full == nil {
-		c.lent = s.allocate(filling)
-		return c.lent, nil
+		return s.allocate(filling), nil
 	}
 	if c.skip < len(c.taken) {
 		if fingerprint(full) != c.taken[c.skip] {
@@ -353,7 +353,6 @@ func (c *Chunk) Next(ctx context.Context, full *column.Batch) (*column.Batch, er
 		}
 		if b := s.allocate(g); b != nil {
 			c.push(entry{batch: full})
-			c.lent = b
 			return b, nil
 		}
 		// The chunk whose turn it is waits for an encoder, which is short; any other makes room for itself.
@@ -376,26 +375,50 @@ func (c *Chunk) push(e entry) {
 	c.s.b.cond.Broadcast()
 }
 
-// Finish ends the chunk with its last batch, which may be nil or empty.
+// Finish ends the chunk with its last batch, which may be nil or empty and is taken over, also when it fails.
 func (c *Chunk) Finish(ctx context.Context, last *column.Batch) error {
 	s := c.s
 	defer s.wakeWith(ctx)()
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
+	if last != nil {
+		kept, err := c.finish(ctx, last)
+		if !kept {
+			s.drop(last)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if s.closed != nil {
 		return s.closed
 	}
-	if last != nil && c.skip < len(c.taken) && last.Rows > 0 {
+	if c.skip < len(c.taken) {
+		return ErrDiverged
+	}
+	c.done = true
+	s.b.cond.Broadcast()
+	return nil
+}
+
+// finish puts the last batch where the chunk's others are; it tells whether the batch itself is kept. Called with the
+// lock held.
+func (c *Chunk) finish(ctx context.Context, last *column.Batch) (kept bool, err error) {
+	s := c.s
+	switch {
+	case last.Rows == 0:
+		return false, nil
+	case c.skip < len(c.taken):
 		if fingerprint(last) != c.taken[c.skip] {
-			return ErrDiverged
+			return false, ErrDiverged
 		}
 		c.skip++
-		last = nil
+		return false, nil
 	}
-	if last != nil && last.Rows == 0 {
-		last = nil
-	}
-	for last != nil {
+	for {
+		if s.closed != nil {
+			return false, s.closed
+		}
 		// The copier fills another batch next: this one must be within the limit, or in the flow, or in the file.
 		h := s.measure(last)
 		if s.b.used <= s.b.memory || s.turn == c.index {
@@ -405,29 +428,16 @@ func (c *Chunk) Finish(ctx context.Context, last *column.Batch) error {
 				h.grant = flowing
 			}
 			s.granted[h.grant]++
-			c.lent = nil
 			c.push(entry{batch: last})
-			break
+			return true, nil
 		}
-		if done, err := c.spill(last); err != nil {
-			return err
-		} else if done {
-			break
+		if done, err := c.spill(last); done || err != nil {
+			return false, err
 		}
 		if err := s.wait(ctx); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if c.lent != nil {
-		s.drop(c.lent)
-		c.lent = nil
-	}
-	if c.skip < len(c.taken) {
-		return ErrDiverged
-	}
-	c.done = true
-	s.b.cond.Broadcast()
-	return nil
 }
 
 // spill writes a batch to the chunk's file, unless temp space is spent. Called with the lock held, which it gives up
@@ -452,6 +462,9 @@ func (c *Chunk) spill(b *column.Batch) (bool, error) {
 		s.b.temp -= n
 		if f != nil && c.file == nil {
 			f.Close()
+		}
+		if s.closed != nil {
+			return false, s.closed
 		}
 		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 			return false, nil // wait for the chunk's turn, as with any other limit

@@ -55,6 +55,7 @@ func copyChunk(ctx context.Context, c *Chunk, lo, hi, per, die int) error {
 	}
 	for n := 0; lo < hi; n++ {
 		if n == die {
+			b.Release()
 			return errDied
 		}
 		end := min(lo+per, hi)
