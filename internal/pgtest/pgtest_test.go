@@ -13,7 +13,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-func TestMain(m *testing.M) { Main(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(careless) != "" {
+		patience = 100 * time.Millisecond
+	}
+	Main(m)
+}
 
 func TestDatabaseIsFreshAndPrivate(t *testing.T) {
 	t.Parallel()

@@ -265,8 +265,9 @@ UNION ALL
 SELECT 'replication slot ' || slot_name FROM (SELECT slot_name, database AS datname, '' AS application_name FROM pg_catalog.pg_replication_slots) a WHERE %[1]s
 `
 
-// patience is how long after its client has gone a session may take to notice; the client doesn't wait for it.
-const patience = 5 * time.Second
+// patience is how long after its client has gone a session may take to notice; the client doesn't wait for it. A variable for the tests
+// of this package, which leave sessions on purpose.
+var patience = 5 * time.Second
 
 // drop drops the database by force and says what was left in it.
 func (s *Server) drop(name string) string {
