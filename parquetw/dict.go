@@ -1,0 +1,145 @@
+package parquetw
+
+import (
+	"bytes"
+	"hash/maphash"
+)
+
+// maxEntries is the most that a dictionary may hold: indices of 16 bits. Beyond that an index is worth little beside a
+// value.
+const maxEntries = 1 << 16
+
+// dict maps values to their index in order of first sight, so that what it writes does not depend on the hash.
+//
+// A table of open addressing holds for each entry a key: the value itself where it fits eight bytes, else a hash.
+type dict struct {
+	slots []dictSlot // a power of two, at most half full
+	n     int        // entries
+	data  []byte     // the entries, PLAIN: the dictionary page
+	ends  []uint32   // where each entry ends in data, unless all have one width
+}
+
+type dictSlot struct {
+	key  uint64
+	ref  uint32 // index + 1; 0: empty
+	page uint32 // the page that saw the entry last
+}
+
+const minSlots = 256
+
+var hashSeed = maphash.MakeSeed()
+
+func mix(x uint64) uint64 {
+	x *= 0x9e3779b97f4a7c15
+	return x ^ x>>32
+}
+
+// reset empties d. Memory is kept unless it is much.
+func (d *dict) reset() {
+	if len(d.slots) > 4096 && d.n < len(d.slots)/16 {
+		d.slots = nil
+	}
+	clear(d.slots)
+	d.n, d.data, d.ends = 0, d.data[:0], d.ends[:0]
+}
+
+// drop gives the memory back.
+func (d *dict) drop() { *d = dict{} }
+
+// held is the memory that d holds, in bytes.
+func (d *dict) held() int64 { return int64(cap(d.slots)*16 + cap(d.data) + cap(d.ends)*4) }
+
+func (d *dict) grow() {
+	old := d.slots
+	d.slots = make([]dictSlot, max(minSlots, 2*len(old)))
+	m := uint64(len(d.slots) - 1)
+	for _, s := range old {
+		if s.ref == 0 {
+			continue
+		}
+		h := mix(s.key) & m
+		for d.slots[h].ref != 0 {
+			h = (h + 1) & m
+		}
+		d.slots[h] = s
+	}
+}
+
+// word finds a value of four or eight bytes, by its bits. The slot is valid until the next call; its ref is 0 where the
+// value is new, and the caller then fills it in by insert, or leaves it.
+func (d *dict) word(x uint64) *dictSlot {
+	if 2*d.n >= len(d.slots) {
+		d.grow()
+	}
+	m := uint64(len(d.slots) - 1)
+	for h := mix(x) & m; ; h = (h + 1) & m {
+		s := &d.slots[h&uint64(len(d.slots)-1)]
+		if s.ref == 0 || s.key == x {
+			return s
+		}
+	}
+}
+
+// insert makes an entry of v, PLAIN, which the table does not hold yet, in the slot that a search for it ended at.
+func (d *dict) insert(s *dictSlot, key uint64, v []byte, ends bool) {
+	d.data = append(d.data, v...)
+	if ends {
+		d.ends = append(d.ends, uint32(len(d.data)))
+	}
+	d.n++
+	s.key, s.ref, s.page = key, uint32(d.n), 0
+}
+
+// longKey marks keys that are hashes: shorter values carry their length, at most 7, in the topmost byte.
+const longKey = 1 << 63
+
+// shortKey is a value of up to 7 bytes with its length, or a hash of a longer one.
+func shortKey(v []byte) uint64 {
+	if len(v) > 7 {
+		return maphash.Bytes(hashSeed, v) | longKey
+	}
+	k := uint64(len(v)) << 56
+	switch {
+	case len(v) >= 4:
+		return k | uint64(le.Uint32(v)) | uint64(le.Uint32(v[len(v)-4:]))<<(8*(len(v)-4))
+	case len(v) >= 2:
+		return k | uint64(le.Uint16(v)) | uint64(v[len(v)-1])<<(8*(len(v)-1))
+	case len(v) == 1:
+		return k | uint64(v[0])
+	}
+	return k
+}
+
+// bytes finds a value of any length. plain is the value as data holds it, key its shortKey.
+func (d *dict) bytes(plain []byte, key uint64, width int) *dictSlot {
+	if 2*d.n >= len(d.slots) {
+		d.grow()
+	}
+	m := uint64(len(d.slots) - 1)
+	for h := mix(key) & m; ; h = (h + 1) & m {
+		s := &d.slots[h&uint64(len(d.slots)-1)]
+		if s.ref == 0 || s.key == key && (key < longKey || bytes.Equal(d.entry(int(s.ref-1), width), plain)) {
+			return s
+		}
+	}
+}
+
+// entry is the entry of an index, PLAIN.
+func (d *dict) entry(i, width int) []byte {
+	if width > 0 {
+		return d.data[i*width : (i+1)*width]
+	}
+	from := uint32(0)
+	if i > 0 {
+		from = d.ends[i-1]
+	}
+	return d.data[from:d.ends[i]]
+}
+
+// appendEntries appends the values that indices stand for, PLAIN.
+func (d *dict) appendEntries(dst []byte, indices []uint32, width int) []byte {
+	for _, i := range indices {
+		dst = append(dst, d.entry(int(i), width)...)
+	}
+	return dst
+}

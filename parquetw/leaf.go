@@ -1,0 +1,707 @@
+package parquetw
+
+import (
+	"bytes"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"math/bits"
+
+	"fast-export/internal/column"
+)
+
+// Parquet's own numbers for encodings.
+// Source: enum Encoding in parquet.thrift
+const (
+	thriftPlain     = 0
+	thriftRLE       = 3
+	thriftDelta     = 5
+	thriftRLEDict   = 8
+	thriftByteSplit = 9
+)
+
+const maxPageBytes = math.MaxInt32 // a page's sizes are int32 in its header
+
+// layout is what page and dictionary sizes follow from: the schema alone.
+type layout struct {
+	pageRows  int // rows of a page at most, counted from the row group's start; a multiple of 8
+	pageBytes int // PLAIN bytes of a page at most, unless a single row has more
+	dictBytes int // bytes of a dictionary at most
+}
+
+// layoutFor keeps the open pages and dictionaries of all leaves together within 32 MiB or so each, down to pages that
+// are not worth having.
+func layoutFor(leaves int) layout {
+	bytes := min(max((32<<20)/max(leaves, 1), 32<<10), 1<<20)
+	return layout{pageRows: min(max(bytes/8, 4096), 32768) &^ 7, pageBytes: bytes, dictBytes: bytes}
+}
+
+// piece is one task: rows [from, to) of a batch for one leaf, or no batch where a row group ends without further rows.
+type piece struct {
+	batch    *batchRef
+	from, to int
+	last     bool      // nothing of the batch follows
+	group    *rowGroup // where the rows go
+	cut      bool      // the row group ends behind them
+}
+
+// leafEncoder makes pages of one leaf's values, in the order of the rows. One encoder goroutine at a time has it.
+//
+// Values gather in the open page either as indices into the row group's dictionary or, PLAIN, in raw; the page is laid
+// out when it is full. A page in the first form can turn into the second at any value, which is how a dictionary gives up.
+type leafEncoder struct {
+	w     *Writer
+	index int
+	leaf  *column.Leaf
+	hint  Encoding
+	order order
+	lay   layout
+
+	// guarded by the pool's mutex
+	queue  []piece
+	queued bool // in the pool's line, or with an encoder goroutine
+
+	// where in the batch at hand the next row begins
+	entry, value, at int // entry of the levels, value, byte of Data
+
+	// the open column chunk
+	chunk     *columnChunk
+	dict      dict
+	inDict    bool     // values are indices
+	confirmed bool     // the dictionary has proven itself: it gives up for its size alone
+	other     Encoding // what values become that no dictionary holds; Auto while undecided
+	seen      int      // values of finished pages
+
+	// the open page
+	rows, values, bytes int // bytes: PLAIN, and for nested leaves the levels
+	valid               []byte
+	def, rep            []byte
+	raw                 []byte // room for levels in front
+	indices             []uint32
+	bounds              bounds
+
+	held int64 // memory last reported to the pool
+}
+
+// room is what a page of raw leaves free in front for the levels, so that values need not be moved: enough for any flat
+// leaf's.
+func (e *leafEncoder) room() int {
+	if e.leaf.MaxDef == 0 {
+		return 0
+	}
+	return 16 + e.lay.pageRows/8
+}
+
+// page is one finished page of a column chunk.
+type page struct {
+	at       int64 // where it lies in the row group's store, header first
+	size     int64 // bytes, with the header
+	firstRow int64 // counted from the row group's start
+	nulls    int64
+	allNull  bool
+	bounds   encoded
+}
+
+// columnChunk is what a leaf has given to a row group.
+type columnChunk struct {
+	pages    []page
+	dict     page    // size 0: none
+	rows     int64   // rows of all pages
+	entries  int64   // values with nulls
+	nulls    int64   // entries without a value
+	rawBytes int64   // of all pages, headers included, before compression
+	counts   [4]int  // data pages by encoding: see pageEncodings
+	bounds   bounds  // of all values
+	stats    encoded // bounds as the footer has them
+	slab     []byte  // where encoded bounds lie
+}
+
+// pageEncodings are the encodings of data pages, in the order in which a chunk's metadata names them.
+var pageEncodings = [...]int32{thriftRLEDict, thriftPlain, thriftByteSplit, thriftDelta}
+
+// run does one task.
+func (e *leafEncoder) run(s *scratch, p piece) error {
+	if p.group != nil && e.chunk == nil {
+		e.chunk = &p.group.chunks[e.index]
+		e.startChunk()
+	}
+	if p.batch != nil {
+		b := p.batch.batch
+		buf := &b.Leaves[e.index]
+		if p.from == 0 {
+			e.entry, e.value, e.at = 0, 0, 0
+			if err := e.leaf.Check(buf, b.Rows); err != nil {
+				return err
+			}
+		}
+		var err error
+		if e.leaf.Flat() {
+			err = e.flat(s, p.group, buf, b.Rows, p.from, p.to)
+		} else {
+			err = e.nested(s, p.group, buf, p.to-p.from)
+		}
+		if err != nil {
+			return err
+		}
+		if p.last && e.at != len(buf.Data) {
+			return fmt.Errorf("leaf %s: %d bytes behind the last of %d values", e.leaf.Path, len(buf.Data)-e.at, buf.Values)
+		}
+	}
+	if p.cut {
+		return e.endChunk(s, p.group)
+	}
+	return nil
+}
+
+func (e *leafEncoder) startChunk() {
+	e.dict.reset()
+	e.confirmed, e.other, e.seen = false, Auto, 0
+	switch {
+	case e.leaf.Physical == column.Bool:
+		e.inDict, e.other = false, Plain
+	case e.hint == Auto:
+		e.inDict = true
+	case e.hint == Dictionary:
+		e.inDict, e.confirmed = true, true
+	default:
+		e.inDict, e.other = false, e.hint
+	}
+	e.startPage()
+}
+
+func (e *leafEncoder) startPage() {
+	e.rows, e.values, e.bytes = 0, 0, 0
+	e.valid, e.def, e.rep, e.indices = e.valid[:0], e.def[:0], e.rep[:0], e.indices[:0]
+	e.bounds.reset()
+	e.startRaw()
+}
+
+func (e *leafEncoder) startRaw() {
+	if e.inDict {
+		e.raw = nil // a leaf in a dictionary needs none
+		return
+	}
+	if cap(e.raw) > 2*e.lay.pageBytes+maxKept {
+		e.raw = nil
+	}
+	e.raw = grow(e.raw[:0], e.room())
+}
+
+// flat takes rows [from, to) of a leaf without levels, the next of its batch.
+func (e *leafEncoder) flat(s *scratch, g *rowGroup, buf *column.Buffer, batchRows, from, to int) error {
+	for from < to {
+		n := min(to-from, e.lay.pageRows-e.rows)
+		k := n
+		switch {
+		case buf.Values == 0:
+			k = 0
+		case buf.Values < batchRows:
+			k = column.PopCount(buf.Valid, from, from+n)
+		}
+		fit, size, err := e.fit(buf, k)
+		if err != nil {
+			return err
+		}
+		if fit < k { // the page ends in front of the row of the value that finds no room
+			if buf.Values < batchRows {
+				n = bitOf(buf.Valid, from, from+n, fit) - from
+			} else {
+				n = fit
+			}
+		}
+		if e.leaf.MaxDef > 0 {
+			e.valid = appendBits(e.valid, e.rows, buf.Valid, from, from+n)
+		}
+		if err := e.take(buf, size); err != nil {
+			return err
+		}
+		e.bytes += size
+		e.rows += n
+		from += n
+		if fit < k || e.rows == e.lay.pageRows {
+			if err := e.endPage(s, g); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fit tells how many of the next k values the open page has room for, and their bytes. A page without bytes has room
+// for one value of any length.
+func (e *leafEncoder) fit(buf *column.Buffer, k int) (n, size int, err error) {
+	if w := e.leaf.Width; w > 0 {
+		n = k
+		if e.bytes+k*w > e.lay.pageBytes {
+			n = min(k, max(0, (e.lay.pageBytes-e.bytes)/w))
+			if n == 0 && k > 0 && e.bytes == 0 {
+				n = 1
+			}
+		}
+		return n, n * w, nil
+	}
+	if rest := len(buf.Data) - e.at; k == buf.Values-e.value && e.bytes+rest <= e.lay.pageBytes {
+		return k, rest, nil
+	}
+	total := e.bytes
+	at := e.at
+	for n < k {
+		l, err := e.length(buf.Data, at)
+		if err != nil {
+			return 0, 0, err
+		}
+		if total > 0 && total+l > e.lay.pageBytes {
+			break
+		}
+		total += l
+		at += l
+		n++
+	}
+	return n, at - e.at, nil
+}
+
+// length is the length of the byte array at data[at:], with its four bytes of length.
+func (e *leafEncoder) length(data []byte, at int) (int, error) {
+	if len(data)-at < 4 {
+		return 0, e.truncated(len(data) - at)
+	}
+	l := int64(le.Uint32(data[at:]))
+	if l > maxPageBytes-64 { // a page of this one value must still have a length
+		return 0, &ValueError{Leaf: e.leaf.Path, Reason: fmt.Sprintf("a value of %d bytes: Parquet holds at most 2 GiB - 1 a page", l)}
+	}
+	if l > int64(len(data)-at-4) {
+		return 0, e.truncated(len(data) - at)
+	}
+	return int(l) + 4, nil
+}
+
+func (e *leafEncoder) truncated(rest int) error {
+	return fmt.Errorf("leaf %s: a byte array ends %d bytes behind its beginning, in its middle", e.leaf.Path, rest)
+}
+
+// take adds the next values of a batch, of so many bytes, to the open page.
+func (e *leafEncoder) take(buf *column.Buffer, size int) error {
+	data := buf.Data[e.at : e.at+size]
+	e.at += size
+	if e.inDict {
+		n := len(e.indices)
+		done, err := e.lookUp(data)
+		if err != nil {
+			return err
+		}
+		n = len(e.indices) - n
+		e.values += n
+		e.value += n
+		if done == len(data) {
+			return nil
+		}
+		e.giveUp()
+		data = data[done:]
+	}
+	n, err := e.look(data)
+	if err != nil {
+		return err
+	}
+	e.values += n
+	e.value += n
+	e.raw = append(e.raw, data...)
+	return nil
+}
+
+// look counts values, checks their form and takes them into the page's bounds.
+func (e *leafEncoder) look(data []byte) (n int, err error) {
+	if w := e.leaf.Width; w > 0 {
+		if e.leaf.Physical == column.Bool {
+			for _, b := range data {
+				if b > 1 {
+					return 0, fmt.Errorf("leaf %s: %d is no boolean", e.leaf.Path, b)
+				}
+			}
+		}
+		e.bounds.add(e.order, data, w)
+		return len(data) / w, nil
+	}
+	for at := 0; at < len(data); n++ {
+		l, err := e.length(data, at)
+		if err != nil {
+			return 0, err
+		}
+		if e.order != orderNone {
+			e.bounds.addBytes(e.order, data[at+4:at+l])
+		}
+		at += l
+	}
+	return n, nil
+}
+
+// lookUp turns values into indices until one is not admitted to the dictionary, and tells how many bytes it took.
+func (e *leafEncoder) lookUp(data []byte) (done int, err error) {
+	d, w := &e.dict, e.leaf.Width
+	number := uint32(len(e.chunk.pages)) + 1
+	switch w {
+	case 4, 8:
+		for at := 0; at < len(data); at += w {
+			v := data[at : at+w]
+			var x uint64
+			if w == 8 {
+				x = le.Uint64(v)
+			} else {
+				x = uint64(le.Uint32(v))
+			}
+			s := d.word(x)
+			if s.ref == 0 {
+				if !e.admits(w) {
+					return at, nil
+				}
+				d.insert(s, x, v, false)
+			}
+			if s.page != number {
+				s.page = number
+				e.bounds.add(e.order, v, w)
+			}
+			e.indices = append(e.indices, s.ref-1)
+		}
+		return len(data), nil
+	}
+	for at := 0; at < len(data); {
+		l, head := w, 0
+		if w == 0 {
+			if l, err = e.length(data, at); err != nil {
+				return 0, err
+			}
+			head = 4
+		}
+		v := data[at : at+l]
+		key := shortKey(v[head:])
+		s := d.bytes(v, key, w)
+		if s.ref == 0 {
+			if !e.admits(l) {
+				return at, nil
+			}
+			d.insert(s, key, v, w == 0)
+		}
+		if s.page != number {
+			s.page = number
+			if e.order == orderFloat16 {
+				e.bounds.add(e.order, v, w)
+			} else if e.order != orderNone {
+				e.bounds.addBytes(e.order, v[head:])
+			}
+		}
+		e.indices = append(e.indices, s.ref-1)
+		at += l
+	}
+	return len(data), nil
+}
+
+// admits tells whether the dictionary takes another entry of so many bytes for the value that comes next. It depends on
+// the values of the row group so far, one by one.
+func (e *leafEncoder) admits(size int) bool {
+	n := e.dict.n
+	if n >= maxEntries || len(e.dict.data)+size > e.lay.dictBytes {
+		return false
+	}
+	if e.confirmed {
+		return true
+	}
+	// Values that hardly ever repeat are seen soon: nearly all of a thousand, or three in four of many.
+	i := e.seen + len(e.indices)
+	return n < 1020 || n*256 < i*255 && n < 2048+i/4*3
+}
+
+// giveUp turns the open page from indices into values; no page of this row group will have indices again.
+func (e *leafEncoder) giveUp() {
+	e.inDict = false
+	e.startRaw()
+	e.raw = e.dict.appendEntries(e.raw, e.indices, e.leaf.Width)
+	e.indices = nil
+	if e.chunk.counts[0] == 0 {
+		e.dict.drop()
+	} else {
+		e.dict.slots = nil // no more searches; the entries are still to be written
+	}
+}
+
+// judge looks at a full page of indices: are they worth it? It may turn the page into values.
+func (e *leafEncoder) judge(s *scratch) {
+	n, d := e.seen+len(e.indices), e.dict.n
+	if d > 8 && d > n/2 {
+		e.giveUp()
+		return
+	}
+	if n < 4096 {
+		return // too few to tell for good
+	}
+	if p := e.leaf.Physical; p == column.Int32 || p == column.Int64 {
+		s.trial = e.dict.appendEntries(s.trial[:0], e.indices, e.leaf.Width)
+		s.page = appendDelta(s.page[:0], s.trial, e.leaf.Width)
+		delta := s.compressedLen(e.w.compression, s.page)
+		s.page = appendHybrid(append(s.page[:0], e.dict.data...), e.indices, indexBits(d))
+		if delta < s.compressedLen(e.w.compression, s.page) {
+			e.giveUp()
+			return
+		}
+	}
+	e.confirmed = true
+}
+
+// indexBits is the width of an index into a dictionary of n entries. One entry would need none, which not every reader
+// expects.
+func indexBits(n int) int { return max(1, bits.Len(uint(n-1))) }
+
+// otherwise chooses what values become without a dictionary, from the values of a page.
+func (e *leafEncoder) otherwise(s *scratch, values []byte) Encoding {
+	switch e.leaf.Physical {
+	case column.Float32, column.Float64:
+		return ByteStreamSplit
+	case column.Int32, column.Int64:
+		// Numbers without any order have differences as long as they are, or longer.
+		if s.page = appendDelta(s.page[:0], values, e.leaf.Width); len(s.page) < len(values)/16*15 {
+			return DeltaBinaryPacked
+		}
+	}
+	return Plain
+}
+
+// nested takes the next rows of a leaf with levels. A page ends in front of a row, never in one.
+func (e *leafEncoder) nested(s *scratch, g *rowGroup, buf *column.Buffer, rows int) error {
+	levels := 1
+	if e.leaf.MaxRep > 0 {
+		levels = 2
+	}
+	for rows > 0 {
+		from, size, n, full := e.entry, 0, 0, false
+		at, value := e.at, e.value
+		for n < rows && e.rows+n < e.lay.pageRows {
+			end := rowEnd(buf, e.entry)
+			values := count(buf.Def[e.entry:end], e.leaf.MaxDef)
+			bytes, err := e.span(buf, at, values)
+			if err != nil {
+				return err
+			}
+			row := bytes + levels*(end-e.entry)
+			if row > maxPageBytes-64 {
+				return &ValueError{Leaf: e.leaf.Path, Reason: fmt.Sprintf("a row of %d bytes: Parquet holds at most 2 GiB - 1 a page", row)}
+			}
+			if e.bytes+size > 0 && e.bytes+size+row > e.lay.pageBytes {
+				full = true
+				break
+			}
+			size += row
+			at += bytes
+			value += values
+			e.entry = end
+			n++
+		}
+		e.def = append(e.def, buf.Def[from:e.entry]...)
+		if e.leaf.MaxRep > 0 {
+			e.rep = append(e.rep, buf.Rep[from:e.entry]...)
+		}
+		if err := e.take(buf, at-e.at); err != nil {
+			return err
+		}
+		if e.value != value {
+			return fmt.Errorf("leaf %s: %d values where the levels say %d", e.leaf.Path, e.value, value)
+		}
+		e.bytes += size
+		e.rows += n
+		rows -= n
+		if full || e.rows == e.lay.pageRows {
+			if err := e.endPage(s, g); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rowEnd is where the row that begins at an entry ends.
+func rowEnd(buf *column.Buffer, entry int) int {
+	if len(buf.Rep) == 0 {
+		return entry + 1
+	}
+	if entry+1 < len(buf.Rep) && buf.Rep[entry+1] == 0 {
+		return entry + 1
+	}
+	if i := bytes.IndexByte(buf.Rep[entry+1:], 0); i >= 0 {
+		return entry + 1 + i
+	}
+	return len(buf.Rep)
+}
+
+func count(levels []byte, level uint8) int {
+	if len(levels) == 1 {
+		if levels[0] == level {
+			return 1
+		}
+		return 0
+	}
+	return bytes.Count(levels, []byte{level})
+}
+
+// span is the size of the next n values at an offset of a batch's data.
+func (e *leafEncoder) span(buf *column.Buffer, at, n int) (int, error) {
+	if w := e.leaf.Width; w > 0 {
+		return n * w, nil
+	}
+	from := at
+	for range n {
+		l, err := e.length(buf.Data, at)
+		if err != nil {
+			return 0, err
+		}
+		at += l
+	}
+	return at - from, nil
+}
+
+// endPage lays out the open page, compresses it and hands it to the row group.
+func (e *leafEncoder) endPage(s *scratch, g *rowGroup) error {
+	if e.inDict && !e.confirmed {
+		e.judge(s)
+	}
+	l, c := e.leaf, e.chunk
+	entries := e.rows
+	s.levels = s.levels[:0]
+	if l.Flat() {
+		if l.MaxDef > 0 {
+			s.levels = appendFlatLevels(s.levels, e.valid, e.rows, e.values)
+		}
+	} else {
+		entries = len(e.def)
+		if l.MaxRep > 0 {
+			s.levels = appendLevels(s.levels, e.rep, l.MaxRep)
+		}
+		s.levels = appendLevels(s.levels, e.def, l.MaxDef)
+	}
+
+	var body []byte
+	encoding := 1
+	switch {
+	case e.inDict && e.dict.n > 0:
+		encoding = 0
+		w := indexBits(e.dict.n)
+		body = appendHybrid(append(append(s.page[:0], s.levels...), byte(w)), e.indices, w)
+		s.page = body
+	case e.values == 0: // no encoding has anything to say; no dictionary may ever come
+		body = append(s.page[:0], s.levels...)
+		s.page = body
+	default:
+		values := e.raw[e.room():]
+		if e.other == Auto {
+			e.other = e.otherwise(s, values)
+		}
+		switch {
+		case e.other == ByteStreamSplit:
+			encoding = 2
+			body = appendSplit(append(s.page[:0], s.levels...), values, l.Width)
+			s.page = body
+		case e.other == DeltaBinaryPacked:
+			encoding = 3
+			body = appendDelta(append(s.page[:0], s.levels...), values, l.Width)
+			s.page = body
+		case l.Physical == column.Bool:
+			body = appendBools(append(s.page[:0], s.levels...), values)
+			s.page = body
+		case len(s.levels) <= e.room():
+			body = e.raw[e.room()-len(s.levels):]
+			copy(body, s.levels)
+		default:
+			body = append(append(s.page[:0], s.levels...), values...)
+			s.page = body
+		}
+	}
+	p, err := e.put(s, g, body, func(h *compact) {
+		h.begin(5)
+		h.i32(1, int32(entries))
+		h.i32(2, pageEncodings[encoding])
+		h.i32(3, thriftRLE)
+		h.i32(4, thriftRLE)
+		h.end()
+	}, thriftDataPage)
+	if err != nil {
+		return err
+	}
+	p.firstRow = c.rows
+	p.nulls = int64(entries - e.values)
+	p.allNull = e.values == 0
+	p.bounds = e.bounds.encode(e.order, &c.slab)
+	c.pages = append(c.pages, p)
+	c.counts[encoding]++
+	c.rows += int64(e.rows)
+	c.entries += int64(entries)
+	c.nulls += p.nulls
+	c.bounds.merge(e.order, &e.bounds)
+	e.seen += e.values
+	e.startPage()
+	return nil
+}
+
+// Source: enum PageType in parquet.thrift
+const (
+	thriftDataPage = 0
+	thriftDictPage = 2
+)
+
+// put compresses a page's body and stores it behind its header. special writes the part of the header that is the page
+// type's own.
+// Source: struct PageHeader in parquet.thrift
+func (e *leafEncoder) put(s *scratch, g *rowGroup, body []byte, special func(*compact), pageType int32) (page, error) {
+	if len(body) > maxPageBytes {
+		return page{}, e.tooLarge(len(body))
+	}
+	data := s.compress(e.w.compression, body)
+	if len(data) > maxPageBytes {
+		return page{}, e.tooLarge(len(data))
+	}
+	h := &s.header
+	h.reset()
+	h.i32(1, pageType)
+	h.i32(2, int32(len(body)))
+	h.i32(3, int32(len(data)))
+	h.i32(4, int32(crc32.ChecksumIEEE(data)))
+	special(h)
+	h.stop()
+	at, err := g.store.append(h.b, data)
+	if err != nil {
+		return page{}, err
+	}
+	e.chunk.rawBytes += int64(len(h.b) + len(body))
+	s.trim()
+	return page{at: at, size: int64(len(h.b) + len(data))}, nil
+}
+
+func (e *leafEncoder) tooLarge(n int) error {
+	return &ValueError{Leaf: e.leaf.Path, Reason: fmt.Sprintf("a page of %d bytes: Parquet holds at most 2 GiB - 1", n)}
+}
+
+// endChunk finishes what the row group gets of this leaf.
+func (e *leafEncoder) endChunk(s *scratch, g *rowGroup) error {
+	if e.rows > 0 {
+		if err := e.endPage(s, g); err != nil {
+			return err
+		}
+	}
+	c := e.chunk
+	if c.counts[0] > 0 {
+		var err error
+		if c.dict, err = e.put(s, g, e.dict.data, func(h *compact) {
+			h.begin(7)
+			h.i32(1, int32(e.dict.n))
+			h.i32(2, thriftPlain)
+			h.end()
+		}, thriftDictPage); err != nil {
+			return err
+		}
+	}
+	c.stats = c.bounds.encode(e.order, &c.slab)
+	e.chunk = nil
+	e.dict.reset()
+
+	return nil
+}
+
+// memory is what the leaf holds on to, in bytes.
+func (e *leafEncoder) memory() int64 {
+	return int64(cap(e.valid)+cap(e.def)+cap(e.rep)+cap(e.raw)+4*cap(e.indices)) + e.dict.held()
+}

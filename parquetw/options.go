@@ -1,0 +1,149 @@
+package parquetw
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+)
+
+// Codec is a Parquet compression codec.
+type Codec uint8
+
+// The codecs that a file may be written with.
+const (
+	Zstd   Codec = iota // levels 1 to 22
+	Snappy              // no levels
+	Gzip                // levels 1 to 9
+	LZ4                 // Parquet's LZ4_RAW; no levels
+	None                // pages as they are
+)
+
+var codecs = [...]struct {
+	name               string
+	thrift             int32 // CompressionCodec of parquet.thrift
+	lo, hi, whenAbsent int   // levels; hi is 0 where there are none
+}{
+	Zstd:   {"zstd", 6, 1, 22, 1},
+	Snappy: {"snappy", 1, 0, 0, 0},
+	Gzip:   {"gzip", 2, 1, 9, 6},
+	LZ4:    {"lz4", 7, 0, 0, 0},
+	None:   {"none", 0, 0, 0, 0},
+}
+
+// Compression is a codec and its level. The zero value is zstd at level 1.
+//
+// zstd levels are those of the reference implementation, mapped to the nearest of the four strengths that the Go
+// encoder has: 1 and 2, 3 to 5, 6 to 9, 10 and above each give the same bytes.
+type Compression struct {
+	Codec Codec
+	Level int // 0: the codec's default (zstd 1, gzip 6)
+}
+
+const compressionForms = "zstd[:1..22], snappy, gzip[:1..9], lz4 or none"
+
+// ParseCompression reads "zstd", "zstd:3", "snappy", "gzip:6", "lz4" or "none". Its error says what is allowed.
+func ParseCompression(s string) (Compression, error) {
+	name, level, hasLevel := strings.Cut(s, ":")
+	for i, c := range codecs {
+		if name != c.name {
+			continue
+		}
+		out := Compression{Codec: Codec(i), Level: c.whenAbsent}
+		if !hasLevel {
+			return out, nil
+		}
+		if c.hi == 0 {
+			return Compression{}, fmt.Errorf("compression %q: %s has no levels (allowed: %s)", s, c.name, compressionForms)
+		}
+		n, err := strconv.Atoi(level)
+		if err != nil || n < c.lo || n > c.hi {
+			return Compression{}, fmt.Errorf("compression %q: the level of %s is a number from %d to %d", s, c.name, c.lo, c.hi)
+		}
+		out.Level = n
+		return out, nil
+	}
+	return Compression{}, fmt.Errorf("compression %q is none of %s", s, compressionForms)
+}
+
+// String is the form that ParseCompression reads.
+func (c Compression) String() string {
+	c, err := c.withDefaults()
+	if err != nil {
+		return fmt.Sprintf("Compression(%d:%d)", c.Codec, c.Level)
+	}
+	if codecs[c.Codec].hi == 0 {
+		return codecs[c.Codec].name
+	}
+	return codecs[c.Codec].name + ":" + strconv.Itoa(c.Level)
+}
+
+func (c Compression) withDefaults() (Compression, error) {
+	if int(c.Codec) >= len(codecs) {
+		return c, fmt.Errorf("compression codec %d does not exist", c.Codec)
+	}
+	k := codecs[c.Codec]
+	if c.Level == 0 {
+		c.Level = k.whenAbsent
+	}
+	if c.Level < k.lo || c.Level > k.hi {
+		return c, fmt.Errorf("compression %s has no level %d", k.name, c.Level)
+	}
+	return c, nil
+}
+
+// Encoding is how the values of a leaf are laid out in its pages.
+type Encoding uint8
+
+// The encodings that a leaf may be given. Auto decides for each row group from the values alone.
+const (
+	Auto              Encoding = iota
+	Plain                      // values one behind the other
+	Dictionary                 // indices into the row group's values; gives up where the dictionary would grow too large
+	ByteStreamSplit            // floats, integers and fixed-length values: first bytes together, second bytes together, …
+	DeltaBinaryPacked          // integers: packed differences to the value before
+)
+
+var encodingNames = [...]string{"auto", "plain", "dictionary", "byte_stream_split", "delta_binary_packed"}
+
+func (e Encoding) String() string {
+	if int(e) < len(encodingNames) {
+		return encodingNames[e]
+	}
+	return fmt.Sprintf("Encoding(%d)", uint8(e))
+}
+
+// Overwrite says what may be replaced by a new file.
+type Overwrite uint8
+
+const (
+	ReplaceParquet Overwrite = iota // an existing regular Parquet file; nothing else
+	ReplaceAny                      // any existing regular file
+	NoClobber                       // nothing
+)
+
+// KeyValue is one entry of a file's key-value metadata.
+type KeyValue struct{ Key, Value string }
+
+// Options says what a file is. Schema and Pool must be given; the zero value of everything else is a sensible default.
+type Options struct {
+	// Schema is what the file's readers see: it is stored whole (as "ARROW:schema") beside the Parquet schema that
+	// column.FromArrow makes of it, so that types and metadata that Parquet has no words for come back in Arrow readers.
+	// Its own metadata becomes the first entries of the file's key-value metadata.
+	Schema *arrow.Schema
+	// Metadata are further key-value entries, in order. A key that is there already gets the new value in its old place.
+	Metadata []KeyValue
+	// RowGroupRows is the number of rows of each row group but the last. 0: only EndRowGroup cuts.
+	RowGroupRows int64
+	Compression  Compression
+	// Encodings has one entry a leaf of the Parquet schema; nil means Auto for all.
+	Encodings []Encoding
+	// CreatedBy is the footer's created_by; "fast-export" if empty.
+	CreatedBy string
+	Overwrite Overwrite
+	// Hash asks for the file's SHA-256 in Result.
+	Hash bool
+	// Pool is where the encoding happens. It must not be closed before the Writer is committed or aborted.
+	Pool *Pool
+}

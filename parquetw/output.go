@@ -1,0 +1,210 @@
+package parquetw
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"hash"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"unicode/utf8"
+)
+
+// output is a file on its way to its name. It is not safe for concurrent use.
+type output struct {
+	path   string // where it shall be
+	temp   string // where it is, in the same directory
+	over   Overwrite
+	f      *os.File
+	mode   fs.FileMode // what it shall have
+	buf    []byte
+	at     int64 // bytes written, buffered ones included
+	hash   hash.Hash
+	synced int64 // bytes whose way to the disk has begun
+
+	write func([]byte) (int, error) // f.Write; a seam for tests of a full disk
+}
+
+const outputBuffer = 256 << 10
+
+// createOutput makes the temp file. It is called ".NAME.tmp-RANDOM" beside the target, is never an existing file or
+// what a link points to, and is readable by its owner alone until it is whole.
+func createOutput(path string, over Overwrite, withHash bool) (*output, error) {
+	old, err := checkTarget(path, over)
+	if err != nil {
+		return nil, err
+	}
+	dir, base := filepath.Split(path)
+	if len(base) > 200 { // a name ends at 255 bytes
+		base = base[:200]
+		for len(base) > 0 && !utf8.ValidString(base) {
+			base = base[:len(base)-1]
+		}
+	}
+	o := &output{path: path, over: over}
+	for range 100 {
+		o.temp = filepath.Join(dir, "."+base+".tmp-"+rand.Text()[:10])
+		o.f, err = os.OpenFile(o.temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o666)
+		if !errors.Is(err, fs.ErrExist) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, o.failed("create", err)
+	}
+	// The mode that the umask gives is known only now.
+	st, err := o.f.Stat()
+	if err == nil {
+		o.mode = st.Mode().Perm()
+		if old != nil {
+			o.mode = old.Mode().Perm()
+		}
+		err = o.f.Chmod(0o600)
+	}
+	if err != nil {
+		return nil, errors.Join(o.failed("create", err), o.discard())
+	}
+	o.write = o.f.Write
+	o.buf = make([]byte, 0, outputBuffer)
+	if withHash {
+		o.hash = sha256.New()
+	}
+	return o, nil
+}
+
+// failed names the target; a full disk is one of the target's directory, whatever the temp file is called.
+func (o *output) failed(op string, err error) error {
+	return &FileError{Op: op, Path: o.path, Err: bare(err)}
+}
+
+// add appends p to the file.
+func (o *output) add(p []byte) error {
+	o.at += int64(len(p))
+	if o.hash != nil {
+		o.hash.Write(p)
+	}
+	if len(o.buf)+len(p) <= cap(o.buf) {
+		o.buf = append(o.buf, p...)
+		return nil
+	}
+	if err := o.flush(); err != nil {
+		return err
+	}
+	if len(p) < cap(o.buf)/2 {
+		o.buf = append(o.buf, p...)
+		return nil
+	}
+	_, err := o.write(p)
+	if err != nil {
+		return o.failed("write", err)
+	}
+	return nil
+}
+
+func (o *output) flush() error {
+	if len(o.buf) == 0 {
+		return nil
+	}
+	_, err := o.write(o.buf)
+	o.buf = o.buf[:0]
+	if err != nil {
+		return o.failed("write", err)
+	}
+	return nil
+}
+
+// writeback starts what has been written on its way to the disk, so that the sync at the end finds little left to do.
+func (o *output) writeback() {
+	written := o.at - int64(len(o.buf))
+	startWriteback(o.f, o.synced, written-o.synced)
+	o.synced = written
+}
+
+// publish makes the file durable under its name: data, then name, then directory. Whether it may replace what is there
+// is asked once more, because time has passed. After an error the temp file is gone, and the target is what it was
+// before, save where only the directory could not be synced.
+func (o *output) publish() (err error) {
+	defer func() {
+		if o.f != nil {
+			err = errors.Join(err, o.discard())
+		}
+	}()
+	if err := o.flush(); err != nil {
+		return err
+	}
+	if err := o.f.Chmod(o.mode); err != nil {
+		return o.failed("write", err)
+	}
+	if err := o.f.Sync(); err != nil {
+		return o.failed("sync", err)
+	}
+	if _, err := checkTarget(o.path, o.over); err != nil {
+		return err
+	}
+	f := o.f
+	if err := f.Close(); err != nil {
+		return o.failed("close", err)
+	}
+	if err := o.rename(); err != nil {
+		return err
+	}
+	o.f = nil
+	dir := filepath.Dir(o.path)
+	d, err := os.Open(dir)
+	if err != nil {
+		return &FileError{Op: "sync directory", Path: dir, Err: bare(err)}
+	}
+	err = d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		err = nil // not every file system knows how
+	}
+	if err = errors.Join(err, d.Close()); err != nil {
+		return &FileError{Op: "sync directory", Path: dir, Err: bare(err)}
+	}
+	return nil
+}
+
+func (o *output) rename() error {
+	if o.over == NoClobber {
+		// A link, unlike a rename, fails where the name is taken.
+		err := os.Link(o.temp, o.path)
+		switch {
+		case err == nil:
+			if err := os.Remove(o.temp); err != nil {
+				return o.failed("rename", err)
+			}
+			return nil
+		case errors.Is(err, fs.ErrExist):
+			return &ExistsError{Path: o.path, What: "not to be replaced"}
+		}
+		// The file system has no links: what checkTarget saw a moment ago must do.
+	}
+	if err := os.Rename(o.temp, o.path); err != nil {
+		return o.failed("rename", err)
+	}
+	return nil
+}
+
+// discard removes the temp file.
+func (o *output) discard() error {
+	if o.f == nil {
+		return nil
+	}
+	o.f.Close() // its content does not matter any more, and it may be closed
+	o.f = nil
+	if err := os.Remove(o.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return o.failed("remove the unfinished", err)
+	}
+	return nil
+}
+
+// sum is the SHA-256 of everything added, in hexadecimal; empty if it was not asked for.
+func (o *output) sum() string {
+	if o.hash == nil {
+		return ""
+	}
+	return hex.EncodeToString(o.hash.Sum(nil))
+}
