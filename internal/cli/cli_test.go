@@ -295,6 +295,22 @@ func TestWarningsAndProgress(t *testing.T) {
 	}
 }
 
+func TestSomeFailed(t *testing.T) {
+	dir := t.TempDir()
+	report := filepath.Join(dir, "r.json")
+	got := call(t, func(context.Context, export.Config) (*export.Result, error) {
+		bad := raised("22012", "division by zero")
+		return &export.Result{Files: []export.File{{Path: "good", Rows: 7}, {Path: "bad", Err: bad}}}, &export.PartialError{Failed: 1, Total: 2, First: bad}
+	}, "--table", "t", "--out", "o", "--progress", "none", "--report", report)
+	want := "error: bad: division by zero (SQLSTATE 22012)\nerror: 1 of 2 exports failed, the others are done\n"
+	if got.code != codeSome || got.stderr != want || !strings.HasPrefix(got.stdout, "good: 7 rows") || strings.Contains(got.stdout, "bad") {
+		t.Errorf("got %+v", got)
+	}
+	if _, err := os.Stat(report); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestABarOnATerminal(t *testing.T) {
 	var out, errOut bytes.Buffer
 	a := &app{Env: Env{Stdout: &out, Stderr: &errOut, Getenv: vars(t.TempDir()), Terminal: func() int { return 100 }}, run: func(_ context.Context, c export.Config) (*export.Result, error) {

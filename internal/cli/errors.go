@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"fast-export/chunker"
 	"fast-export/copier"
 	"fast-export/internal/export"
+	"fast-export/parquetw"
 	"fast-export/snapshot"
 	"fast-export/typemap"
 )
@@ -92,7 +94,7 @@ func judge(err error) verdict {
 		return verdict{code: codeUsage, message: e.Reason}
 	}
 	if e, ok := errors.AsType[*export.PartialError](err); ok {
-		return verdict{code: codeSome, message: e.Error(), hint: judge(e.First).hint}
+		return verdict{code: codeSome, message: fmt.Sprintf("%d of %d exports failed, the others are done", e.Failed, e.Total)} // runAndTell has told why
 	}
 
 	// The snapshot.
@@ -177,11 +179,29 @@ func judge(err error) verdict {
 		v.code = codeValue
 		return v
 	}
+	if _, ok := errors.AsType[*parquetw.ValueError](err); ok {
+		v.code = codeValue
+		return v
+	}
 
 	// Files.
 	if e, ok := errors.AsType[*copier.TempError](err); ok {
 		v.code, v.hint = codeTarget, spaceHint(e.Err, "--temp-dir puts temporary files elsewhere, --temp-limit bounds them")
 		return v
+	}
+	if e, ok := errors.AsType[*parquetw.ExistsError](err); ok {
+		v.code, v.message, v.hint = codeTarget, e.Error(), e.Hint
+		if info, err := os.Lstat(e.Path); err == nil && info.Mode().IsRegular() {
+			v.hint = "give another --out, or --overwrite to replace it"
+		}
+		return v
+	}
+	if e, ok := errors.AsType[*parquetw.FileError](err); ok {
+		v.code, v.message, v.hint = codeTarget, e.Error(), spaceHint(e.Err, "")
+		return v
+	}
+	if e, ok := errors.AsType[*reportError](err); ok {
+		return verdict{code: codeTarget, message: e.Error(), hint: spaceHint(e.err, "")}
 	}
 	if errors.Is(err, copier.ErrDiverged) {
 		v.code, v.hint = codeVerify, "the statement does not give the same rows twice: export it as a table, or without volatile functions"

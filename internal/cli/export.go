@@ -306,6 +306,14 @@ func (o *exportOptions) runAndTell(ctx context.Context, a *app, cfg export.Confi
 		return err
 	}
 	// Files may stand although others failed.
+	if _, ok := errors.AsType[*export.PartialError](err); ok {
+		for _, f := range result.Files {
+			if f.Err != nil {
+				text := strings.Join(describe(f.Err), "\n")
+				fmt.Fprintln(a.Stderr, "error: "+f.Path+": "+strings.TrimPrefix(text, "error: "))
+			}
+		}
+	}
 	if !o.quiet && anyDone(result) {
 		if perr := a.print(summary(result, show.Warnings())); err == nil {
 			err = perr

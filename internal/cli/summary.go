@@ -53,6 +53,9 @@ func summary(r *export.Result, warnings int64) string {
 	if r.TempBytes > 0 {
 		fmt.Fprintf(&b, "temporary files took %s at most\n", bytesText(r.TempBytes))
 	}
+	if r.KeptDir != "" {
+		fmt.Fprintf(&b, "temporary files kept in %s\n", r.KeptDir)
+	}
 	fmt.Fprintf(&b, "counted: %s that lost something, %s, %s\n", plural(lost, "value"), plural(int64(r.Redone), "redone chunk"), plural(warnings, "warning"))
 	return b.String()
 }
