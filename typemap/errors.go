@@ -1,0 +1,85 @@
+package typemap
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// ValueError is one value that the column's type in the file cannot hold, or that is not what the server would send.
+type ValueError struct {
+	Column string // result column
+	Type   string // its Postgres type, as format_type writes it
+	Row    int64  // 0-based, within this COPY
+	Value  string // the value or its beginning; bytes as \x and hexadecimal
+	Reason string
+	Hint   string // what to do about it, or empty
+}
+
+func (e *ValueError) Error() string {
+	s := fmt.Sprintf("column %s (%s), row %d: ", strconv.Quote(e.Column), e.Type, e.Row)
+	if e.Value != "" {
+		s += e.Value + ": "
+	}
+	return s + e.Reason
+}
+
+// StreamError is a COPY stream that breaks the format itself, so that no value in it can be trusted any more.
+type StreamError struct {
+	Row    int64 // 0-based row that was being read
+	Reason string
+}
+
+func (e *StreamError) Error() string { return fmt.Sprintf("COPY stream, row %d: %s", e.Row, e.Reason) }
+
+// UnsupportedError is a column that cannot be exported as asked.
+type UnsupportedError struct {
+	Column string
+	Type   string
+	Reason string
+	Hint   string
+}
+
+func (e *UnsupportedError) Error() string {
+	return fmt.Sprintf("column %s (%s): %s", strconv.Quote(e.Column), e.Type, e.Reason)
+}
+
+// badValue is a ValueError before anyone has said which column and row. A decoder that knows how to write the value
+// sets it; else the raw bytes are shown.
+type badValue struct{ value, reason, hint string }
+
+func (e *badValue) Error() string { return e.reason }
+
+func bad(format string, a ...any) error { return &badValue{reason: fmt.Sprintf(format, a...)} }
+
+func badHint(value, hint, format string, a ...any) error {
+	return &badValue{value: value, hint: hint, reason: fmt.Sprintf(format, a...)}
+}
+
+// errNull is no failure: the value becomes NULL, as an option asked, and has been counted.
+var errNull = &badValue{reason: "null"}
+
+const excerptBytes = 80
+
+// excerpt shows at most excerptBytes bytes of a value: quoted when it is text, hexadecimal when it is not.
+func excerpt(v []byte, text bool) string {
+	cut := v
+	if len(cut) > excerptBytes {
+		cut = cut[:excerptBytes]
+		for text && len(cut) > 0 && !utf8.RuneStart(v[len(cut)]) {
+			cut = cut[:len(cut)-1]
+		}
+	}
+	more := ""
+	if len(cut) < len(v) {
+		more = fmt.Sprintf("… (%d bytes)", len(v))
+	}
+	if text && utf8.Valid(cut) {
+		return strconv.Quote(string(cut)) + more
+	}
+	return `\x` + hex.EncodeToString(cut) + more
+}
+
+func quoteList(names []string) string { return strings.Join(names, ", ") }

@@ -1,0 +1,407 @@
+package typemap
+
+import (
+	"bytes"
+	"math"
+	"unicode/utf8"
+)
+
+const highBits = 0x8080808080808080
+
+// binaryFields decodes the fields of the current row from d.field on, as far as p has them whole, and gives the rest.
+// d.field says where it came to.
+//
+// The loop is the export's hottest. It switches on small cursors and writes into their buffers directly: no call, no
+// interface and no allocation for the kinds that tables are made of.
+func (d *Decoder) binaryFields(p []byte) ([]byte, error) {
+	cols, bit := d.cols, d.bit
+	for i := d.field; i < len(cols); i++ {
+		if len(p) < 4 {
+			d.field = i
+			return p, nil
+		}
+		l := int(int32(be.Uint32(p)))
+		c := &cols[i]
+		if l < 0 {
+			if l != -1 {
+				return p, d.stream("has a field of %d bytes in column %q", l, d.plan.Columns[i].Name)
+			}
+			p = p[4:]
+			if c.need || c.deep {
+				if err := d.nullField(i); err != nil {
+					return p, err
+				}
+			}
+			continue
+		}
+		if l > len(p)-4 {
+			d.field = i
+			return p, nil
+		}
+		v := p[4 : 4+l]
+		var err error
+		switch c.kind {
+		case kFloat64:
+			if l != 8 {
+				return p, d.wrap(i, v, badLength(l, 8))
+			}
+			if c.n+8 > len(c.buf) {
+				c.grow(8)
+			}
+			le.PutUint64(c.buf[c.n:], canon64(be.Uint64(v)))
+			c.n += 8
+			c.bits |= bit
+		case kFloat32:
+			if l != 4 {
+				return p, d.wrap(i, v, badLength(l, 4))
+			}
+			if c.n+4 > len(c.buf) {
+				c.grow(4)
+			}
+			le.PutUint32(c.buf[c.n:], canon32(be.Uint32(v)))
+			c.n += 4
+			c.bits |= bit
+		case kInt64:
+			if l != 8 {
+				return p, d.wrap(i, v, badLength(l, 8))
+			}
+			if c.n+8 > len(c.buf) {
+				c.grow(8)
+			}
+			le.PutUint64(c.buf[c.n:], be.Uint64(v))
+			c.n += 8
+			c.bits |= bit
+		case kInt32, kUint32:
+			if l != 4 {
+				return p, d.wrap(i, v, badLength(l, 4))
+			}
+			if c.n+4 > len(c.buf) {
+				c.grow(4)
+			}
+			le.PutUint32(c.buf[c.n:], be.Uint32(v))
+			c.n += 4
+			c.bits |= bit
+		case kInt16:
+			if l != 2 {
+				return p, d.wrap(i, v, badLength(l, 2))
+			}
+			if c.n+4 > len(c.buf) {
+				c.grow(4)
+			}
+			le.PutUint32(c.buf[c.n:], uint32(int32(int16(be.Uint16(v)))))
+			c.n += 4
+			c.bits |= bit
+		case kBool:
+			if l != 1 || v[0] > 1 {
+				return p, d.wrap(i, v, bad("not a boolean"))
+			}
+			if c.n == len(c.buf) {
+				c.grow(1)
+			}
+			c.buf[c.n] = v[0]
+			c.n++
+			c.bits |= bit
+		case kText:
+			if l > 16 || len(p) < 20 {
+				err = d.putText(c, v, i)
+				break
+			}
+			if c.n+20 > len(c.buf) {
+				c.grow(20)
+			}
+			// Sixteen bytes at once, whatever lies behind the value: cheaper than a copy of l.
+			a, b := le.Uint64(p[4:]), le.Uint64(p[12:])
+			w := c.buf[c.n : c.n+20]
+			le.PutUint32(w, uint32(l))
+			le.PutUint64(w[4:], a)
+			le.PutUint64(w[12:], b)
+			if l <= 8 {
+				a <<= uint(8-l) * 8
+				b = 0
+			} else {
+				b <<= uint(16-l) * 8
+			}
+			if (a|b)&highBits != 0 && !c.raw && !utf8.Valid(v) {
+				err = d.putText(c, v, i)
+				break
+			}
+			c.n += 4 + l
+			c.bits |= bit
+		case kStamp, kStampTZ:
+			if l != 8 {
+				return p, d.wrap(i, v, badLength(l, 8))
+			}
+			x := int64(be.Uint64(v))
+			if x < minStamp || x > maxFit {
+				err = d.slowBinary(i, v)
+				break
+			}
+			if c.n+8 > len(c.buf) {
+				c.grow(8)
+			}
+			le.PutUint64(c.buf[c.n:], uint64(x+epochMicros))
+			c.n += 8
+			c.bits |= bit
+		case kNumFloat:
+			f, ok := quickNumeric(v)
+			if !ok {
+				err = d.slowBinary(i, v)
+				break
+			}
+			if c.n+8 > len(c.buf) {
+				c.grow(8)
+			}
+			le.PutUint64(c.buf[c.n:], f)
+			c.n += 8
+			c.bits |= bit
+		default:
+			err = d.slowBinary(i, v)
+		}
+		if err != nil {
+			return p, d.wrap(i, v, err)
+		}
+		p = p[4+l:]
+	}
+	d.field = len(cols)
+	return p, nil
+}
+
+func badLength(have, want int) error { return bad("a value of %d bytes, not %d", have, want) }
+
+// quickNumeric is numericWire.float64 for numbers of at most 15 digits within four digits of base 10,000 and powers of
+// ten that a float64 has exactly: their shortest decimal is the same number. Others are not ok.
+func quickNumeric(v []byte) (bits uint64, ok bool) {
+	if len(v) < 10 || len(v) > 16 {
+		return 0, false
+	}
+	nd, w := int(be.Uint16(v)), int(int16(be.Uint16(v[2:])))
+	sign := be.Uint16(v[4:])
+	if len(v) != 8+2*nd || sign&^numericNeg != 0 {
+		return 0, false
+	}
+	var m, most uint64
+	for q := v[8:]; len(q) >= 2; q = q[2:] {
+		x := uint64(be.Uint16(q))
+		most = max(most, x)
+		m = m*10000 + x
+	}
+	e := 4 * (w - nd + 1)
+	if most > 9999 || m >= 1e15 || m == 0 || uint(e+22) > 44 {
+		return 0, false
+	}
+	f := float64(m)
+	if e < 0 {
+		f /= exact10[-e]
+	} else {
+		f *= exact10[e]
+	}
+	return math.Float64bits(f) | uint64(sign)<<49, true
+}
+
+// nullField writes a NULL of a column that is required or nested.
+func (d *Decoder) nullField(i int) error {
+	if d.cols[i].need {
+		return d.nullError(i)
+	}
+	n := d.plan.nodes[i]
+	d.absent(n, n.def-1, 0)
+	return nil
+}
+
+// putText writes text, checked to be UTF-8, to a column of one leaf.
+func (d *Decoder) putText(c *cursor, v []byte, col int) error {
+	d.big += int64(len(v))
+	if !c.raw && !utf8.Valid(v) {
+		var err error
+		if v, err = d.repair(v, col); err != nil {
+			return err
+		}
+	}
+	c.putBytes(v)
+	c.bits |= d.bit
+	return nil
+}
+
+// repair is what becomes of text that is not UTF-8.
+func (d *Decoder) repair(v []byte, col int) ([]byte, error) {
+	at := 0
+	for at < len(v) {
+		r, n := utf8.DecodeRune(v[at:])
+		if r == utf8.RuneError && n == 1 {
+			break
+		}
+		at += n
+	}
+	if d.plan.utf8 != InvalidUTF8Replace || d.strict {
+		return nil, badHint("", "--invalid-utf8 replace|binary says what to write instead", "not UTF-8 from byte %d on", at)
+	}
+	d.batch.Counts[col].Replaced++
+	return bytes.ToValidUTF8(v, []byte("\uFFFD")), nil
+}
+
+// slowBinary decodes a value of any kind.
+func (d *Decoder) slowBinary(i int, v []byte) error {
+	n, c := d.plan.nodes[i], &d.cols[i]
+	if c.kind == kViaText {
+		return d.slowText(i, v)
+	}
+	before := d.held(i)
+	if c.deep {
+		if err := d.nestedBinary(n, v, 0); err != nil {
+			return err
+		}
+	} else if err := d.scalarBinary(n, c, v); err == nil {
+		c.bits |= d.bit
+	} else if err = d.orNull(n, err); err != nil {
+		return err
+	}
+	d.big += d.held(i) - before
+	return nil
+}
+
+// slowText is slowBinary for a value's text.
+func (d *Decoder) slowText(i int, v []byte) error {
+	n, c := d.plan.nodes[i], &d.cols[i]
+	before := d.held(i)
+	if c.deep {
+		if err := d.nestedText(n, v, 0); err != nil {
+			return err
+		}
+	} else if err := d.scalarText(n, c, v); err == nil {
+		c.bits |= d.bit
+	} else if err = d.orNull(n, err); err != nil {
+		return err
+	}
+	d.big += d.held(i) - before
+	return nil
+}
+
+// orNull lets a value become NULL that an option makes one.
+func (d *Decoder) orNull(n *node, err error) error {
+	if err == errNull && n.nullable {
+		return nil
+	}
+	return err
+}
+
+// held is the size of a column's content in the batch.
+func (d *Decoder) held(i int) int64 {
+	if !d.cols[i].deep {
+		return int64(d.cols[i].n)
+	}
+	n, sum := d.plan.nodes[i], 0
+	for l := n.leafLo; l < n.leafHi; l++ {
+		sum += d.leafs[l].n + len(d.leafs[l].def)
+	}
+	return int64(sum)
+}
+
+// csvFields is binaryFields for CSV.
+func (d *Decoder) csvFields(p []byte) ([]byte, error) {
+	cols, bit := d.cols, d.bit
+	last := len(cols) - 1
+	for i := d.field; i < len(cols); i++ {
+		c := &cols[i]
+		var v, rest []byte
+		var end byte
+		if len(p) > 0 && p[0] == '"' {
+			k, escaped := quotedEnd(p)
+			if k < 0 {
+				d.field = i
+				return p, nil
+			}
+			v, end, rest = p[1:k-1], p[k], p[k+1:]
+			if escaped {
+				d.unquoted = appendUnquoted(d.shrink(d.unquoted[:0]), v)
+				v = d.unquoted
+			}
+		} else {
+			k := 0
+			for k < len(p) && p[k] != ',' && p[k] != '\n' {
+				k++
+			}
+			if k == len(p) {
+				d.field = i
+				return p, nil
+			}
+			v, end, rest = p[:k], p[k], p[k+1:]
+		}
+		if (end == '\n') != (i == last) || (end != ',' && end != '\n') {
+			return p, d.csvShape(i, end)
+		}
+		if len(v) == 0 && p[0] != '"' {
+			if c.need || c.deep {
+				if err := d.nullField(i); err != nil {
+					return p, err
+				}
+			}
+			p = rest
+			continue
+		}
+		var err error
+		switch c.kind {
+		case kText:
+			err = d.putText(c, v, i)
+		case kFloat64:
+			var x uint64
+			if x, err = parseFloat64(v); err == nil {
+				c.put64(x)
+				c.bits |= bit
+			}
+		case kFloat32:
+			var x uint32
+			if x, err = parseFloat32(v); err == nil {
+				c.put32(x)
+				c.bits |= bit
+			}
+		default:
+			err = d.slowText(i, v)
+		}
+		if err != nil {
+			return p, d.wrap(i, v, err)
+		}
+		p = rest
+	}
+	d.field = len(cols)
+	return p, nil
+}
+
+// csvShape is the error for a field that something else ends than should.
+func (d *Decoder) csvShape(i int, end byte) error {
+	switch end {
+	case ',':
+		return d.stream("has more than the row's %d fields", len(d.cols))
+	case '\n':
+		return d.stream("has a row of %d fields, not %d", i+1, len(d.cols))
+	}
+	return d.stream("has the byte %q behind a closing quote in column %q", end, d.plan.Columns[i].Name)
+}
+
+// quotedEnd gives the index of the byte behind the closing quote of a field, -1 when p does not say yet. escaped tells
+// that the field has doubled quotes.
+func quotedEnd(p []byte) (end int, escaped bool) {
+	for i := 1; ; {
+		k := bytes.IndexByte(p[i:], '"')
+		if k < 0 || i+k+1 == len(p) {
+			return -1, false
+		}
+		i += k + 1
+		if p[i] != '"' {
+			return i, escaped
+		}
+		escaped = true
+		i++
+	}
+}
+
+// appendUnquoted appends v with each doubled quote made one.
+func appendUnquoted(dst, v []byte) []byte {
+	for {
+		k := bytes.IndexByte(v, '"')
+		if k < 0 {
+			return append(dst, v...)
+		}
+		dst = append(dst, v[:k+1]...)
+		v = v[min(k+2, len(v)):]
+	}
+}
