@@ -64,6 +64,15 @@ func oneLine(s string) string {
 	return strings.Join(strings.FieldsFunc(s, unicode.IsControl), " ")
 }
 
+// hinted is an error of this package with its code and a hint.
+type hinted struct {
+	error
+	code int
+	hint string
+}
+
+func (e *hinted) Unwrap() error { return e.error }
+
 // statementError is a query that is wrong before anyone has read it.
 type statementError struct{ msg string }
 
@@ -90,6 +99,9 @@ func judge(err error) verdict {
 		return verdict{code: codeStatement, message: e.msg, hint: "one SELECT, WITH, VALUES or TABLE is wanted"}
 	}
 
+	if e, ok := errors.AsType[*hinted](err); ok {
+		return verdict{code: e.code, message: e.Error(), hint: e.hint}
+	}
 	if e, ok := errors.AsType[*export.ConfigError](err); ok {
 		return verdict{code: codeUsage, message: e.Reason}
 	}
