@@ -81,6 +81,10 @@ func storage(t arrow.DataType) arrow.DataType {
 		f := t.ElemField()
 		f.Type = storage(f.Type)
 		return arrow.FixedSizeListOfField(t.Len(), f)
+	case *arrow.MapType:
+		key, item := t.KeyField(), t.ItemField()
+		key.Type, item.Type = storage(key.Type), storage(item.Type)
+		return arrow.MapOfFields(key, item)
 	}
 	return t
 }

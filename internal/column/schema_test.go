@@ -21,6 +21,7 @@ func TestFromArrowLeaves(t *testing.T) {
 		{Name: "e", Type: &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: arrow.BinaryTypes.String}, Nullable: true},
 		{Name: "v", Type: arrow.FixedSizeListOfField(3, arrow.Field{Name: "element", Type: arrow.PrimitiveTypes.Float32}), Nullable: true},
 		{Name: "m", Type: arrow.MapOf(arrow.BinaryTypes.String, arrow.BinaryTypes.String), Nullable: true},
+		{Name: "md", Type: arrow.MapOf(arrow.BinaryTypes.String, arrow.FixedWidthTypes.Duration_us), Nullable: true},
 		{Name: "h", Type: arrow.FixedWidthTypes.Float16, Nullable: true},
 		{Name: "t", Type: arrow.FixedWidthTypes.Time64us, Nullable: true},
 	}, nil)
@@ -42,8 +43,10 @@ func TestFromArrowLeaves(t *testing.T) {
 		{"v.list.element", 8, Float32, 4, 2, 1},
 		{"m.key_value.key", 9, ByteArray, 0, 2, 1},
 		{"m.key_value.value", 9, ByteArray, 0, 3, 1},
-		{"h", 10, Fixed, 2, 1, 0},
-		{"t", 11, Int64, 8, 1, 0},
+		{"md.key_value.key", 10, ByteArray, 0, 2, 1},
+		{"md.key_value.value", 10, Int64, 8, 3, 1},
+		{"h", 11, Fixed, 2, 1, 0},
+		{"t", 12, Int64, 8, 1, 0},
 	}
 	if len(got) != len(want) {
 		t.Fatalf("%d leaves, want %d: %v\n%s", len(got), len(want), got, ps)
