@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -292,16 +293,26 @@ func hintOfState(pg *pgconn.PgError) string {
 // connectVerdict tells where each attempt failed, each reason once.
 func connectVerdict(tries []*pgconn.ConnectError) verdict {
 	v := verdict{code: codeConnect}
-	var reasons []string
-	seen := map[string]bool{}
-	for _, t := range tries {
-		where := addr(t.Config.Host, t.Config.Port)
+	// With sslmode=prefer a host is tried with and without TLS: where the server has answered, its answer is what counts.
+	answered := map[string]bool{}
+	place := func(t *pgconn.ConnectError) string {
 		if strings.HasPrefix(t.Config.Host, "/") {
-			_, where = pgconn.NetworkAddress(t.Config.Host, t.Config.Port)
+			_, path := pgconn.NetworkAddress(t.Config.Host, t.Config.Port)
+			return path
 		}
-		r := where + ": " + connectReason(t)
-		if !seen[r] {
-			seen[r] = true
+		return addr(t.Config.Host, t.Config.Port)
+	}
+	for _, t := range tries {
+		if _, ok := errors.AsType[*pgconn.PgError](t); ok {
+			answered[place(t)] = true
+		}
+	}
+	var reasons []string
+	for _, t := range tries {
+		if _, ok := errors.AsType[*pgconn.PgError](t); !ok && answered[place(t)] {
+			continue
+		}
+		if r := place(t) + ": " + connectReason(t); !slices.Contains(reasons, r) {
 			reasons = append(reasons, r)
 		}
 		if v.hint == "" {
