@@ -21,7 +21,9 @@ type ID string
 type Relation struct {
 	OID    uint32
 	Name   string // qualified and quoted, as SQL writes it
-	NoLock bool   // LOCK TABLE refuses it (a materialized view, a user with column grants only, …): a select locks it
+	Select string // locks it where LOCK TABLE would be refused (a materialized view, a user with column grants only, …);
+	// several relations may share one
+	Held bool // the LOCK TABLE of another one in the list, its parent or a view, takes it too
 }
 
 // Options say how a snapshot is taken. Durations of 0 mean no limit.
@@ -214,17 +216,19 @@ func (s *Snapshot) lock(ctx context.Context, conn *pgx.Conn, worker bool) error 
 		return err
 	}
 	// LOCK first, then the selects: a select freezes the snapshot.
-	for _, noLock := range []bool{false, true} {
+	done := map[string]bool{}
+	for _, bySelect := range []bool{false, true} {
 		for _, r := range s.rels {
-			if r.NoLock != noLock {
+			if r.Held || (r.Select != "") != bySelect || bySelect && done[r.Select] {
 				continue
 			}
+			done[r.Select] = true
 			sql := "LOCK TABLE " + r.Name + " IN ACCESS SHARE MODE"
 			if worker {
 				sql += " NOWAIT"
 			}
-			if noLock {
-				sql = "SELECT FROM " + r.Name + " LIMIT 0"
+			if bySelect {
+				sql = r.Select
 			}
 			if err := exec(ctx, conn, sql); err != nil {
 				var pg *pgconn.PgError

@@ -29,7 +29,10 @@ func of(noLock bool, names ...string) func(context.Context, *pgx.Conn, int) ([]R
 	return func(ctx context.Context, conn *pgx.Conn, _ int) ([]Relation, error) {
 		var rels []Relation
 		for _, n := range names {
-			r := Relation{Name: n, NoLock: noLock}
+			r := Relation{Name: n}
+			if noLock {
+				r.Select = "SELECT FROM " + n + " LIMIT 0"
+			}
 			if err := conn.QueryRow(ctx, "SELECT $1::text::regclass::oid", n).Scan(&r.OID); err != nil {
 				return nil, err
 			}

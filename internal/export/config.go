@@ -70,6 +70,7 @@ type Result struct {
 	Elapsed   time.Duration
 	CopyBytes int64    // bytes that the server sent
 	TempBytes int64    // the most that temp files took at a time
+	KeptDir   string   // where KeepTemp left the chunks' files, "" without
 	Redone    int      // chunks started again after a lost connection
 	Workers   int      // connections that copied
 	Warnings  []string // each a sentence, without "warning:"

@@ -1,0 +1,46 @@
+package export
+
+import (
+	"fmt"
+)
+
+// PartialError says that some files of a run failed and the others are there. Result.Files has the causes.
+type PartialError struct {
+	Failed, Total int
+	First         error // of the failed, in the order of the files
+}
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("%d of %d exports failed; the first: %v", e.Failed, e.Total, e.First)
+}
+
+// Unwrap gives the first failure.
+func (e *PartialError) Unwrap() error { return e.First }
+
+// ConfigError is a Config that makes no sense.
+type ConfigError struct{ Reason string }
+
+func (e *ConfigError) Error() string { return e.Reason }
+
+// RowGroupsError is a file that would have more row groups than Parquet can number.
+type RowGroupsError struct {
+	Path      string
+	EstRows   int64
+	GroupRows int64
+}
+
+func (e *RowGroupsError) Error() string {
+	return fmt.Sprintf("%s would have about %d row groups of %d rows, more than Parquet's 32,767", e.Path, (e.EstRows+e.GroupRows-1)/e.GroupRows, e.GroupRows)
+}
+
+// RowError is a value that can't be represented, with the place of its row.
+type RowError struct {
+	Relation string // qualified, or "the statement"
+	Place    string // "ctid (12,3)" or "row 17"
+	Err      error  // *typemap.ValueError
+}
+
+func (e *RowError) Error() string { return fmt.Sprintf("%s, %s: %v", e.Relation, e.Place, e.Err) }
+
+// Unwrap gives the decoder's error.
+func (e *RowError) Unwrap() error { return e.Err }

@@ -1,0 +1,240 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+
+	"fast-export/chunker"
+	"fast-export/copier"
+	"fast-export/internal/column"
+	"fast-export/internal/progress"
+	"fast-export/parquetw"
+	"fast-export/snapshot"
+	"fast-export/typemap"
+)
+
+// job is one Job under way.
+type job struct {
+	*Job
+	index int
+
+	target *chunker.Target
+	plan   *chunker.Plan
+	types  *typemap.Plan
+	exprs  []string // one expression a result column, nil: the columns as they are
+	server string   // server_version
+
+	spool   *copier.Spool
+	counts  []column.Counts // the merger's, one a column
+	written parquetw.Result
+
+	mu  sync.Mutex
+	err error
+}
+
+// setErr notes the job's first error; it tells whether this was it.
+func (j *job) setErr(err error) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.err != nil {
+		return false
+	}
+	j.err = err
+	return true
+}
+
+func (j *job) failure() error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.err
+}
+
+// source is the job's input as people name it.
+func (j *job) source() string {
+	if j.target != nil && j.target.Relation.OID != 0 {
+		return j.target.Relation.String()
+	}
+	return j.SQL
+}
+
+func (r *run) snapshotOptions() snapshot.Options {
+	return snapshot.Options{
+		Adopt:       snapshot.ID(r.cfg.SnapshotID),
+		Slot:        r.cfg.Slot,
+		LockTimeout: r.cfg.LockTimeout,
+		RowSecurity: r.cfg.RowSecurity,
+		Log:         r.log,
+		Prepare:     r.resolve,
+	}
+}
+
+// resolve learns what each job reads, before the snapshot's transaction begins. All that is wrong is found before
+// anything is locked; with several jobs every one that fails is told.
+func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snapshot.Relation, error) {
+	var rels []snapshot.Relation
+	seen := map[uint32]bool{}
+	var errs []error
+	for _, j := range r.jobs {
+		t, err := chunker.Resolve(ctx, conn, chunker.Request{
+			Table: j.Table, Columns: j.Columns, Where: j.Where, SQL: j.SQL, RowSecurity: r.cfg.RowSecurity})
+		if err != nil {
+			errs = append(errs, j.wrap(err, len(r.jobs) > 1))
+			if ctx.Err() != nil {
+				break
+			}
+			continue
+		}
+		j.target = t
+		for _, l := range t.Lock {
+			if !seen[l.OID] {
+				seen[l.OID] = true
+				rel := snapshot.Relation{OID: l.OID, Name: l.Ident(), Held: l.Lock == chunker.LockByParent}
+				if l.Lock == chunker.LockBySelect {
+					rel.Select = t.LockSelect
+				}
+				rels = append(rels, rel)
+			}
+		}
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	r.report.Report(progress.Phase{Name: "waiting for locks"})
+	return rels, nil
+}
+
+// wrap names the job in an error where there are several.
+func (j *job) wrap(err error, several bool) error {
+	if !several {
+		return err
+	}
+	return fmt.Errorf("%s: %w", j.Out, err)
+}
+
+// plan makes every job's plan inside the snapshot.
+func (r *run) makePlans(ctx context.Context, snap *snapshot.Snapshot) error {
+	var errs []error
+	for _, j := range r.jobs {
+		if err := r.planJob(ctx, snap, j); err != nil {
+			errs = append(errs, j.wrap(err, len(r.jobs) > 1))
+			if ctx.Err() != nil || snap.Conn().IsClosed() {
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job) error {
+	conn := snap.Conn()
+	p, err := chunker.NewPlan(ctx, conn, j.target, chunker.Options{ChunkBytes: r.cfg.ChunkBytes, Parallel: r.cfg.Parallel})
+	if err != nil {
+		return err
+	}
+	j.plan, j.server = p, snap.ServerVersion()
+	for _, w := range p.Warnings {
+		r.warn(w)
+	}
+	if j.RowGroupRows > 0 && (p.EstRows+j.RowGroupRows-1)/j.RowGroupRows > parquetw.MaxRowGroups {
+		return &RowGroupsError{Path: j.Out, EstRows: p.EstRows, GroupRows: j.RowGroupRows}
+	}
+	cols := make([]typemap.Column, len(p.Columns))
+	for i, c := range p.Columns {
+		cols[i] = typemap.Column{Name: c.Name, OID: c.Type, Typmod: c.Typmod, NotNull: c.NotNull, Dims: c.Dims, Comment: c.Comment}
+	}
+	cat, err := catalog(ctx, conn, cols)
+	if err != nil {
+		return err
+	}
+	opt := j.Types
+	opt.Strict = opt.Strict || r.cfg.Strict
+	if j.types, err = typemap.NewPlan(cat, cols, opt, r.transport()); err != nil {
+		return err
+	}
+	j.exprs = nil
+	if slices.ContainsFunc(j.types.Columns, func(c typemap.ColumnPlan) bool { return c.AsText }) {
+		j.exprs = make([]string, len(cols))
+		for i := range cols {
+			j.exprs[i] = j.types.SelectExpr(i, pgx.Identifier{cols[i].Name}.Sanitize())
+		}
+	}
+	j.counts = make([]column.Counts, len(cols))
+	return nil
+}
+
+func catalog(ctx context.Context, conn *pgx.Conn, cols []typemap.Column) (*typemap.Catalog, error) {
+	oids := make([]uint32, 0, len(cols))
+	for _, c := range cols {
+		oids = append(oids, c.OID)
+	}
+	rows, err := conn.Query(ctx, typemap.CatalogQuery, oids)
+	if err != nil {
+		return nil, fmt.Errorf("read the types' catalog: %w", err)
+	}
+	facts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[typemap.CatalogRow])
+	if err != nil {
+		return nil, fmt.Errorf("read the types' catalog: %w", err)
+	}
+	return typemap.NewCatalog(facts)
+}
+
+// writerOptions say what the job's file is.
+func (j *job) writerOptions(r *run) parquetw.Options {
+	source := parquetw.KeyValue{Key: "fast-export:sql", Value: j.SQL}
+	if j.SQL == "" {
+		source = parquetw.KeyValue{Key: "fast-export:table", Value: j.source()}
+	}
+	kv := []parquetw.KeyValue{source}
+	if j.Where != "" {
+		kv = append(kv, parquetw.KeyValue{Key: "fast-export:where", Value: j.Where})
+	}
+	kv = append(kv, parquetw.KeyValue{Key: "fast-export:server_version", Value: j.server},
+		parquetw.KeyValue{Key: "fast-export:version", Value: r.cfg.Version})
+	return parquetw.Options{
+		Schema: j.types.Schema, Metadata: kv, RowGroupRows: j.RowGroupRows, Compression: j.Compression,
+		CreatedBy: "fast-export " + r.cfg.Version, Overwrite: j.Overwrite, Pool: r.pool,
+	}
+}
+
+// columns is the job's plan of columns as a File shows it.
+func (j *job) columns() []Column {
+	out := make([]Column, len(j.types.Columns))
+	for i, c := range j.types.Columns {
+		out[i] = Column{Name: c.Name, Postgres: c.Postgres, Arrow: c.Arrow, Parquet: c.Parquet, Note: c.Note}
+	}
+	return out
+}
+
+// locate adds the place of a bad value's row: its ctid where the chunk can be asked for it, on a connection of its own.
+func (c *copying) locate(ctx context.Context, it item, err error) error {
+	var ve *typemap.ValueError
+	if !errors.As(err, &ve) {
+		return err
+	}
+	p, chunk := it.j.plan, it.j.plan.At(it.chunk)
+	rel, place := "the statement", fmt.Sprintf("row %d", ve.Row+1)
+	if src := p.Sources[chunk.Source].Relation; src.OID != 0 {
+		rel = src.String()
+	}
+	if p.Len() > 1 {
+		place = fmt.Sprintf("row %d of %s", ve.Row+1, chunk)
+	}
+	if sql, ok := p.Locate(chunk, ve.Row); ok {
+		if w, werr := c.snap.NewWorker(ctx); werr == nil {
+			defer w.Close(ctx)
+			var ctid string
+			for _, set := range chunk.Scan.Settings() {
+				_, _ = w.Conn().Exec(ctx, set) // the ctid is a courtesy; without it the row's number stands
+			}
+			if qerr := w.Conn().QueryRow(ctx, sql).Scan(&ctid); qerr == nil {
+				place = "ctid " + ctid
+			}
+		}
+	}
+	return &RowError{Relation: rel, Place: place, Err: err}
+}

@@ -1,0 +1,356 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fast-export/copier"
+	"fast-export/internal/progress"
+	"fast-export/parquetw"
+	"fast-export/snapshot"
+	"fast-export/typemap"
+)
+
+// How Config.Memory is shared out, in hundredths: batches on their way, and finished pages of open row groups. The rest
+// is for pages being filled, dictionaries, codecs, read buffers and the collector's slack. See ARCHITECTURE.md.
+const (
+	batchShare = 40
+	pageShare  = 25
+)
+
+// A batch is small enough that every copier can hold one and big enough that its cost does not count.
+const (
+	minBatchBytes = 64 << 10
+	maxBatchBytes = 4 << 20
+	maxBatchRows  = 16 << 10
+)
+
+// watchEvery is how often the coordinator proves to be alive and looks who waits behind its locks.
+const watchEvery = 5 * time.Second
+
+// Run exports every job of cfg from one snapshot. The Result is not nil once the plan is made, also beside an error.
+//
+// Errors: *ConfigError, *PartialError when some of several jobs failed, else the cause itself, of the packages below.
+func Run(ctx context.Context, cfg Config) (*Result, error) {
+	start := time.Now()
+	r, err := newRun(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r.report.Report(progress.Phase{Name: "connecting"})
+	snap, err := snapshot.Open(ctx, cfg.Conn, r.snapshotOptions())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { snap.Close(ctx) }()
+	if err := r.makePlans(ctx, snap); err != nil {
+		return nil, err
+	}
+	err = r.execute(ctx, snap)
+	res := r.result(snap)
+	res.Elapsed = time.Since(start)
+	return res, err
+}
+
+// run is one Run under way.
+type run struct {
+	cfg    Config
+	log    *slog.Logger
+	report progress.Reporter
+	jobs   []*job
+
+	dir    string // private temp directory
+	budget *copier.Budget
+	pool   *parquetw.Pool
+	batch  int64 // bytes of a batch
+
+	copied  atomic.Int64
+	redone  atomic.Int64
+	workers int
+	held    time.Duration
+
+	mu       sync.Mutex
+	warnings []string
+}
+
+func newRun(cfg Config) (*run, error) {
+	if len(cfg.Jobs) == 0 {
+		return nil, &ConfigError{"nothing to export"}
+	}
+	cfg.Parallel = max(1, cfg.Parallel)
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Progress == nil {
+		cfg.Progress = progress.Silent()
+	}
+	r := &run{cfg: cfg, log: cfg.Log, report: cfg.Progress}
+	r.batch = min(max(cfg.Memory*batchShare/100/int64(3*cfg.Parallel+6), minBatchBytes), maxBatchBytes)
+	for i := range cfg.Jobs {
+		if err := parquetw.CheckTarget(cfg.Jobs[i].Out, cfg.Jobs[i].Overwrite); err != nil {
+			return nil, err
+		}
+		r.jobs = append(r.jobs, &job{Job: &cfg.Jobs[i], index: i})
+	}
+	return r, nil
+}
+
+func (r *run) warn(text string) {
+	r.mu.Lock()
+	r.warnings = append(r.warnings, text)
+	r.mu.Unlock()
+	r.report.Report(progress.Warning{Text: text})
+}
+
+func (r *run) transport() typemap.Transport {
+	switch {
+	case r.cfg.Transport == Binary, r.cfg.Transport == Auto && !r.cfg.KeepTemp:
+		return typemap.Binary
+	}
+	return typemap.CSV
+}
+
+// execute copies, merges and writes. Errors of single jobs are in the jobs; what it returns ended the run or, as a
+// *PartialError or the only job's own error, sums them up.
+func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	if err := r.makeTemp(); err != nil {
+		return err
+	}
+	defer r.removeTemp()
+	r.budget = copier.NewBudget(r.cfg.Memory*batchShare/100, r.batch, r.dir, r.cfg.TempLimit)
+	r.pool = parquetw.NewPool(runtime.GOMAXPROCS(0), r.cfg.Memory*pageShare/100, r.pageFile)
+	defer func() { err = errors.Join(err, r.pool.Close()) }()
+
+	chunks := 0
+	var rows, bytes int64
+	for _, j := range r.jobs {
+		chunks += j.plan.Len()
+		rows += j.plan.EstRows
+		bytes += j.plan.HeapBytes + j.plan.ToastBytes
+		j.spool = r.budget.NewSpool(r.spoolName(j), len(j.types.Leaves), len(j.types.Schema.Fields()), j.plan.Len())
+		defer j.spool.Close()
+	}
+	r.report.Report(progress.Plan{Files: len(r.jobs), Chunks: chunks, EstRows: rows, EstBytes: bytes})
+
+	workers, err := r.openWorkers(ctx, snap, min(r.cfg.Parallel, chunks))
+	if err != nil {
+		return err
+	}
+	r.workers = len(workers)
+	if err := snap.Recheck(ctx); err != nil {
+		for _, w := range workers {
+			w.Close(ctx)
+		}
+		return err
+	}
+	r.report.Report(progress.Phase{Name: "copying"})
+
+	// The coordinator watches until the last chunk has arrived.
+	watchCtx, stopWatch := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		snap.Watch(watchCtx, watchEvery,
+			func(who string) {
+				r.warn(who + "; it waits behind this export, and everybody else's new queries wait behind it")
+			},
+			func(err error) {
+				r.log.Warn("the coordinator's connection is lost; the workers hold the snapshot", "err", err)
+			})
+	})
+
+	q := newQueue(r.jobs)
+	var merging sync.WaitGroup
+	for _, j := range r.jobs {
+		merging.Go(func() {
+			if err := r.merge(ctx, j); err != nil {
+				r.fail(j, err, cancel)
+			}
+		})
+	}
+	copyErr := r.copyAll(ctx, snap, q, workers, cancel)
+	stopWatch()
+	watching.Wait()
+	if copyErr != nil {
+		cancel(copyErr)
+	} else {
+		// Every row is here: the server may forget the snapshot while the rest is encoded.
+		r.held = time.Since(snap.Since())
+		snap.Close(ctx)
+		r.report.Report(progress.Phase{Name: "writing"})
+	}
+	merging.Wait()
+	if r.held == 0 {
+		r.held = time.Since(snap.Since())
+	}
+	if copyErr != nil {
+		for _, j := range r.jobs {
+			j.setErr(copyErr)
+		}
+		return copyErr
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return r.verdict(snap)
+}
+
+// fail ends one job, and the run where it is the only one or the first failure is to end all.
+func (r *run) fail(j *job, err error, cancel context.CancelCauseFunc) {
+	if !j.setErr(err) {
+		return
+	}
+	j.spool.Close()
+	if len(r.jobs) == 1 || r.cfg.FailFast {
+		cancel(err)
+	}
+}
+
+func (r *run) verdict(snap *snapshot.Snapshot) error {
+	failed := 0
+	var first error
+	for _, j := range r.jobs {
+		if err := j.failure(); err != nil {
+			failed++
+			if first == nil {
+				first = err
+			}
+		}
+	}
+	switch {
+	case failed == 0:
+		snap.KeepSlot()
+		return nil
+	case len(r.jobs) == 1:
+		return first
+	}
+	return &PartialError{Failed: failed, Total: len(r.jobs), First: first}
+}
+
+// merge writes one job's file: its chunks in order, batch by batch.
+func (r *run) merge(ctx context.Context, j *job) (err error) {
+	w, err := parquetw.Create(j.Out, j.writerOptions(r))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Abort()) }()
+	for {
+		b, err := j.spool.Take(ctx, nil)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		for i := range b.Counts {
+			j.counts[i].Add(b.Counts[i])
+		}
+		if err := w.Write(ctx, b); err != nil {
+			return err
+		}
+	}
+	meta, warnings, err := j.types.FileMetadata()
+	if err != nil {
+		return err
+	}
+	for _, text := range warnings {
+		r.warn(text)
+	}
+	for _, k := range slices.Sorted(maps.Keys(meta)) {
+		w.SetMetadata(k, meta[k])
+	}
+	res, err := w.Commit(ctx)
+	if err != nil {
+		return err
+	}
+	j.written = res
+	r.report.Report(progress.FileDone{Path: j.Out, Rows: res.Rows, Bytes: res.Bytes, RowGroups: res.RowGroups})
+	r.log.Info("file done", "file", j.Out, "rows", res.Rows, "bytes", res.Bytes)
+	return nil
+}
+
+// makeTemp makes the run's private directory, on the target's file system unless told otherwise.
+func (r *run) makeTemp() error {
+	parent := r.cfg.TempDir
+	if parent == "" {
+		parent = filepath.Dir(r.jobs[0].Out)
+	}
+	dir, err := os.MkdirTemp(parent, ".fast-export-tmp-")
+	if err != nil {
+		return &copier.TempError{Dir: parent, Err: err}
+	}
+	r.dir = dir
+	return nil
+}
+
+func (r *run) removeTemp() {
+	if r.cfg.KeepTemp {
+		return
+	}
+	if err := os.RemoveAll(r.dir); err != nil {
+		r.warn(fmt.Sprintf("temp directory not removed: %v", err))
+	}
+}
+
+// pageFile makes the file for finished pages beyond the budget; its name is gone at once, so that nothing is left.
+func (r *run) pageFile() (*os.File, error) {
+	f, err := os.CreateTemp(r.dir, "pages-")
+	if err != nil {
+		return nil, &copier.TempError{Dir: r.dir, Err: err}
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, &copier.TempError{Dir: r.dir, Err: err}
+	}
+	return f, nil
+}
+
+func (r *run) spoolName(j *job) string {
+	if len(r.jobs) == 1 {
+		return "chunk"
+	}
+	return fmt.Sprintf("%s-chunk", filepath.Base(j.Out))
+}
+
+func (r *run) result(snap *snapshot.Snapshot) *Result {
+	res := &Result{
+		Snapshot: SnapshotInfo{ID: string(snap.ID()), Fingerprint: snap.Fingerprint(), LSN: snap.LSN(), Server: snap.ServerVersion(),
+			SystemID: snap.SystemID(), Held: r.held},
+		CopyBytes: r.copied.Load(),
+		Redone:    int(r.redone.Load()),
+		Workers:   r.workers,
+	}
+	if r.budget != nil {
+		res.TempBytes = r.budget.TempPeak()
+	}
+	if r.cfg.KeepTemp {
+		res.KeptDir = r.dir
+	}
+	for _, j := range r.jobs {
+		f := File{Path: j.Out, Source: j.source(), Rows: j.written.Rows, Bytes: j.written.Bytes, RowGroups: j.written.RowGroups,
+			Plan: j.plan.Why, Columns: j.columns(), Err: j.failure()}
+		for i := range f.Columns {
+			c := j.counts[i]
+			f.Columns[i].Inexact, f.Columns[i].Nonfinite, f.Columns[i].Clamped = c.Inexact, c.Nonfinite, c.Clamped
+			f.Columns[i].Replaced, f.Columns[i].FellBack = c.Replaced, c.FellBack
+		}
+		res.Files = append(res.Files, f)
+	}
+	r.mu.Lock()
+	res.Warnings = append(res.Warnings, r.warnings...)
+	r.mu.Unlock()
+	return res
+}

@@ -1,0 +1,457 @@
+package export
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/sync/errgroup"
+
+	"fast-export/chunker"
+	"fast-export/copier"
+	"fast-export/internal/column"
+	"fast-export/internal/progress"
+	"fast-export/snapshot"
+	"fast-export/typemap"
+)
+
+// maxAttempts bounds how often one chunk is begun.
+const maxAttempts = 5
+
+// item is one chunk on its way to a worker.
+type item struct {
+	j        *job
+	chunk    int // index in j.plan.Chunks
+	attempts int
+}
+
+// queue hands out the chunks of all jobs: the largest job first, each job's chunks in order, a chunk that came back
+// before all others. It is one goroutine's (run), reached by channels, so that a worker can wait for work and for
+// somebody who needs the snapshot exported at the same time.
+type queue struct {
+	jobs     []*job // with chunks left, the first one is handed out from
+	next     int    // chunk of jobs[0]
+	returned []item
+
+	work chan item     // unbuffered: a chunk is handed out when somebody takes it
+	back chan item     // from a worker that could not do it
+	done chan struct{} // one value for each chunk that is dealt with
+}
+
+func newQueue(jobs []*job) *queue {
+	q := &queue{jobs: slices.Clone(jobs), work: make(chan item), back: make(chan item), done: make(chan struct{})}
+	slices.SortStableFunc(q.jobs, func(a, b *job) int {
+		return cmp.Compare(b.plan.HeapBytes+b.plan.ToastBytes, a.plan.HeapBytes+a.plan.ToastBytes)
+	})
+	return q
+}
+
+// head is the chunk to hand out next.
+func (q *queue) head() (item, bool) {
+	if len(q.returned) > 0 {
+		return q.returned[0], true
+	}
+	if len(q.jobs) > 0 {
+		return item{j: q.jobs[0], chunk: q.next}, true
+	}
+	return item{}, false
+}
+
+func (q *queue) pop() {
+	if len(q.returned) > 0 {
+		q.returned = q.returned[1:]
+		return
+	}
+	if q.next++; q.next == q.jobs[0].plan.Len() {
+		q.jobs, q.next = q.jobs[1:], 0
+	}
+}
+
+// run serves until every chunk is dealt with, or until ctx ends, and then closes work.
+func (q *queue) run(ctx context.Context) {
+	defer close(q.work)
+	for out := 0; ; {
+		var work chan item
+		head, more := q.head()
+		if more {
+			work = q.work
+		} else if out == 0 {
+			return
+		}
+		select {
+		case work <- head:
+			q.pop()
+			out++
+		case it := <-q.back:
+			q.returned = append(q.returned, it)
+			out--
+		case <-q.done:
+			out--
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// openWorkers brings n workers into the snapshot before the first chunk is handed out. Where the server has no room or
+// somebody's DDL is in the way of some, the run goes on with those that got in.
+func (r *run) openWorkers(ctx context.Context, snap *snapshot.Snapshot, n int) ([]*snapshot.Worker, error) {
+	workers := make([]*snapshot.Worker, n)
+	errs := make([]error, n)
+	var g errgroup.Group
+	for i := range n {
+		g.Go(func() error {
+			workers[i], errs[i] = snap.NewWorker(ctx)
+			return nil
+		})
+	}
+	_ = g.Wait() // errors are in errs
+	var in []*snapshot.Worker
+	var failed error
+	for i, w := range workers {
+		if w != nil {
+			in = append(in, w)
+		} else if failed == nil || !tolerable(errs[i]) {
+			failed = errs[i]
+		}
+	}
+	if failed == nil {
+		return in, nil
+	}
+	if len(in) == 0 || !tolerable(failed) || ctx.Err() != nil {
+		for _, w := range in {
+			w.Close(ctx)
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, failed
+	}
+	r.warn(fmt.Sprintf("%d of %d connections could be opened, the run goes on with them: %v", len(in), n, failed))
+	return in, nil
+}
+
+// tolerable tells that a worker could not get in for a reason that leaves the others alone.
+func tolerable(err error) bool {
+	var lock *snapshot.LockError
+	if errors.As(err, &lock) {
+		return true
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		case "53300", "53400", "08P01": // too many connections, of the server or of a pooler before it
+			return true
+		}
+	}
+	return false
+}
+
+// copyAll runs the workers until every chunk has arrived. Its error ended the copying as a whole: the failure of one job
+// among several is that job's own.
+func (r *run) copyAll(ctx context.Context, snap *snapshot.Snapshot, q *queue, workers []*snapshot.Worker, cancel context.CancelCauseFunc) error {
+	var dispatch sync.WaitGroup
+	qctx, stop := context.WithCancel(ctx)
+	defer dispatch.Wait()
+	defer stop()
+	dispatch.Go(func() { q.run(qctx) })
+
+	var mu sync.Mutex
+	left := len(workers)
+	var lastErr error
+	var g sync.WaitGroup
+	for i, w := range workers {
+		g.Go(func() {
+			c := &copying{r: r, snap: snap, q: q, w: w, id: i}
+			err := c.loop(ctx, cancel)
+			c.close(ctx)
+			if err == nil || ctx.Err() != nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			left--
+			lastErr = err
+			if left > 0 {
+				r.warn(fmt.Sprintf("a connection is lost and could not be replaced, the run goes on with %d: %v", left, err))
+				return
+			}
+			cancel(err)
+		})
+	}
+	g.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if left == 0 {
+		return lastErr
+	}
+	return nil
+}
+
+// copying is one worker goroutine's state.
+type copying struct {
+	r    *run
+	snap *snapshot.Snapshot
+	q    *queue
+	w    *snapshot.Worker // nil: lost
+	id   int
+
+	decoders map[*job]*decoding
+	scan     string // the settings last made for a scan
+}
+
+// decoding is a decoder of one job and the chunk that it works for at the time.
+type decoding struct {
+	dec   *typemap.Decoder
+	chunk *copier.Chunk
+	pace  func(b *column.Batch)
+}
+
+func (c *copying) close(ctx context.Context) {
+	if c.w != nil {
+		c.w.Close(ctx)
+		c.w = nil
+	}
+}
+
+// loop copies chunks until there are none. An error means that this worker can't go on; its chunk has gone back.
+func (c *copying) loop(ctx context.Context, cancel context.CancelCauseFunc) error {
+	for {
+		select {
+		case it, ok := <-c.q.work:
+			if !ok {
+				return nil
+			}
+			if err := c.do(ctx, it, cancel); err != nil {
+				return err
+			}
+		case reply := <-c.w.Requests():
+			if err := c.w.Export(ctx, reply); err != nil {
+				// Nobody's chunk is lost with this worker; it takes a new connection like any other that broke.
+				if err := c.replace(ctx); err != nil {
+					return err
+				}
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if c.w != nil {
+			if err := c.w.Serve(ctx); err != nil {
+				if err := c.replace(ctx); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// replace opens a new connection inside the snapshot in place of a broken one.
+func (c *copying) replace(ctx context.Context) error {
+	c.close(ctx)
+	c.scan = ""
+	w, err := c.snap.NewWorker(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		return err
+	}
+	c.w = w
+	return nil
+}
+
+// do copies one chunk, again on a new connection as long as its connection is what failed. It returns an error only
+// when the worker itself can't go on.
+func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFunc) error {
+	finished := func() {
+		select {
+		case c.q.done <- struct{}{}:
+		case <-ctx.Done():
+		}
+	}
+	for {
+		if it.j.failure() != nil {
+			finished()
+			return nil
+		}
+		it.attempts++
+		err := c.copy(ctx, it)
+		if err == nil {
+			finished()
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		lost := copier.Retryable(err)
+		switch {
+		case it.j.failure() != nil: // its file failed meanwhile: this is an echo
+		case !lost:
+			c.r.fail(it.j, c.locate(ctx, it, err), cancel)
+		case it.attempts >= maxAttempts:
+			c.r.fail(it.j, fmt.Errorf("chunk %d was begun %d times, each time the connection was lost: %w", it.chunk, it.attempts, err), cancel)
+		default:
+			c.r.redone.Add(1)
+			c.r.log.Warn("connection lost, the chunk is copied again", "file", it.j.Out, "chunk", it.chunk, "err", err)
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		// Whatever it was, the connection is closed or its transaction aborted.
+		if rerr := c.replace(ctx); rerr != nil {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			select {
+			case c.q.back <- it:
+			case <-ctx.Done():
+			}
+			return rerr
+		}
+	}
+}
+
+// copy runs one chunk's COPY into its spool.
+func (c *copying) copy(ctx context.Context, it item) (err error) {
+	j := it.j
+	chunk := j.plan.At(it.chunk)
+	d := c.decoder(ctx, j)
+	d.chunk = j.spool.Chunk(it.chunk)
+	d.chunk.Begin()
+	d.dec.Reset()
+	if err := c.settings(ctx, chunk); err != nil {
+		return err
+	}
+	var w io.Writer = d.dec
+	var kept *keptFile
+	if c.r.cfg.KeepTemp {
+		if kept, err = c.r.keep(j, it.chunk); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, kept.close()) }()
+		w = io.MultiWriter(kept, d.dec)
+	}
+	// Progress by pages where the chunk's rows can be foreseen, the rest when it is done.
+	var heap, rows, sent int64
+	perRow := int64(0)
+	if j.plan.EstRows > 0 {
+		perRow = (j.plan.HeapBytes + j.plan.ToastBytes) / j.plan.EstRows
+	}
+	d.pace = func(b *column.Batch) {
+		n := min(int64(b.Rows)*perRow, chunk.EstBytes-heap)
+		heap += n
+		rows += int64(b.Rows)
+		c.r.report.Report(progress.Advance{Rows: int64(b.Rows), HeapBytes: n})
+	}
+	format := "csv"
+	if j.types.Transport == typemap.Binary {
+		format = "binary"
+	}
+	sent, err = copier.Copy(ctx, c.w.Conn().PgConn(), j.plan.SQL(chunk, j.exprs), format, w)
+	c.r.copied.Add(sent)
+	if err != nil {
+		return err
+	}
+	last, err := d.dec.Finish()
+	if err != nil {
+		return err
+	}
+	total := d.dec.Rows()
+	if err := d.chunk.Finish(ctx, last); err != nil {
+		return err
+	}
+	c.r.report.Report(progress.Advance{Rows: total - rows, CopyBytes: sent, HeapBytes: chunk.EstBytes - heap})
+	c.r.report.Report(progress.ChunkDone{File: j.Out, Chunk: it.chunk, Rows: total})
+	c.r.log.Debug("chunk done", "file", j.Out, "chunk", it.chunk, "rows", total, "bytes", sent)
+	return nil
+}
+
+func (c *copying) decoder(ctx context.Context, j *job) *decoding {
+	if d := c.decoders[j]; d != nil {
+		return d
+	}
+	d := &decoding{}
+	d.dec = j.types.NewDecoder(typemap.DecoderOptions{
+		BatchRows: maxBatchRows, BatchBytes: c.r.batch, BlockSize: int(c.r.cfg.BlockSize),
+		Next: func(full *column.Batch) (*column.Batch, error) {
+			if full != nil {
+				d.pace(full)
+			}
+			return d.chunk.Next(ctx, full)
+		},
+	})
+	if c.decoders == nil {
+		c.decoders = map[*job]*decoding{}
+	}
+	c.decoders[j] = d
+	return d
+}
+
+// settings makes the planner take the scan that the plan counts on; they last until another kind of scan comes.
+func (c *copying) settings(ctx context.Context, chunk chunker.Chunk) error {
+	want := ""
+	for _, s := range chunk.Scan.Settings() {
+		want += s + ";"
+	}
+	if want == c.scan || want == "" {
+		return nil
+	}
+	if _, err := c.w.Conn().PgConn().Exec(ctx, want).ReadAll(); err != nil {
+		return fmt.Errorf("settings of the scan: %w", err)
+	}
+	c.scan = want
+	return nil
+}
+
+// keptFile is a chunk's own file under --keep-temp.
+type keptFile struct {
+	f *os.File
+	w *bufio.Writer
+	r *run
+}
+
+func (r *run) keep(j *job, chunk int) (*keptFile, error) {
+	ext := "csv"
+	if j.types.Transport == typemap.Binary {
+		ext = "bin"
+	}
+	f, err := os.OpenFile(filepath.Join(r.dir, fmt.Sprintf("%s-%05d.%s", r.spoolName(j), chunk, ext)), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, &copier.TempError{Dir: r.dir, Err: err}
+	}
+	return &keptFile{f: f, w: bufio.NewWriterSize(f, 256<<10), r: r}, nil
+}
+
+var errTempLimit = errors.New("the kept files are larger than --temp-limit")
+
+func (k *keptFile) Write(p []byte) (int, error) {
+	if !k.r.budget.Charge(int64(len(p))) {
+		return 0, &copier.TempError{Dir: k.r.dir, Err: errTempLimit}
+	}
+	n, err := k.w.Write(p)
+	if err != nil {
+		err = &copier.TempError{Dir: k.r.dir, Err: err}
+	}
+	return n, err
+}
+
+func (k *keptFile) close() error {
+	err := k.w.Flush()
+	if cerr := k.f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil && !errors.Is(err, syscall.EBADF) {
+		return &copier.TempError{Dir: k.r.dir, Err: err}
+	}
+	return nil
+}
