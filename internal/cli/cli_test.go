@@ -203,7 +203,7 @@ func TestQueryFromFileAndStdin(t *testing.T) {
 	}
 	for _, args := range [][]string{{"--sql-file", "-"}, {"--sql", ""}, {"--sql", " \n"}} {
 		o := callIn(t, t.Context(), t.TempDir(), "", capture(&got), append(args, "--out", "o.parquet")...)
-		if o.code != codeStatement || o.stderr != "error: the query is empty\nhint: one SELECT, WITH, VALUES or TABLE is wanted\n" {
+		if o.code != codeStatement || o.stderr != "error: there is no statement\nhint: one SELECT, WITH, VALUES or TABLE is wanted\n" {
 			t.Errorf("%q: %+v", args, o)
 		}
 	}

@@ -64,8 +64,24 @@ func TestDocumentOfFlags(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "\n```\n%s\n```\n", c.example)
 	}
+	b.WriteString(connectionSettings)
 	document(t, "cli.md", b.String())
 }
+
+const connectionSettings = `
+## Connection settings
+
+Each key is taken from the first of these that has it, as in libpq: ` + "`--dsn`" + `, the other connection flags, the service file, the ` + "`PG*`" + ` environment.
+A password that none of them gives is looked up in ` + "`~/.pgpass`" + ` or ` + "`$PGPASSFILE`" + ` (for several hosts: by the first one). A service is looked for in
+` + "`$PGSERVICEFILE`" + ` or ` + "`~/.pg_service.conf`" + `, then in ` + "`pg_service.conf`" + ` of ` + "`$PGSYSCONFDIR`" + ` or ` + "`/etc/postgresql-common`" + `.
+
+- Several hosts are tried in order; ` + "`hostaddr`" + `, ` + "`load_balance_hosts`" + `, ` + "`target_session_attrs`" + ` and the TLS settings mean what they mean in libpq. All
+  connections of a run go to the address that answered the first.
+- ` + "`application_name`" + ` is always ` + "`fast-export`" + `, ` + "`client_encoding`" + ` always UTF8, and TCP keepalives are always on: other wishes are passed over.
+- ` + "`sslcrl`" + `, ` + "`sslcrldir`" + `, ` + "`requirepeer`" + `, ` + "`gssencmode=require`" + `, SCRAM keys and OAuth are refused: they would silently not happen.
+- A parameter that is none of libpq's is a server setting, sent at the start: ` + "`?search_path=mpc`" + `. ` + "`options=-c search_path=mpc`" + ` does the same everywhere.
+- No message shows a password or a connection string.
+`
 
 func TestDocumentOfExitCodes(t *testing.T) {
 	var b strings.Builder

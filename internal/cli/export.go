@@ -212,7 +212,7 @@ func (o *exportOptions) oneJob(stdin io.Reader, f *flags) (export.Job, error) {
 		job.SQL = sql
 	}
 	if job.Table == "" && strings.TrimSpace(job.SQL) == "" {
-		return job, &statementError{"the query is empty"}
+		return job, &statementError{"there is no statement"}
 	}
 	return job, o.job.apply(&job)
 }
