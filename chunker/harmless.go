@@ -1,0 +1,351 @@
+package chunker
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Querier is the one method that this package needs of a connection;
+// *pgx.Conn and pgx.Tx satisfy it.
+type Querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// stableHarmless are built-in functions that are STABLE only because they read
+// settings, the same in every worker, or call the output functions of types.
+// Every other STABLE function, now() to begin with, could differ between two
+// workers.
+var stableHarmless = set(`
+	array_to_json array_to_string concat concat_ws convert convert_from convert_to date date_part date_trunc extract format
+	json_build_array json_build_object jsonb_build_array jsonb_build_object length make_timestamptz numeric
+	pg_column_compression pg_column_size pg_typeof quote_literal quote_nullable row_to_json time timestamp timestamptz
+	timezone to_char to_date to_json to_jsonb to_number to_timestamp`)
+
+// firstUserOID is FirstNormalObjectId: objects below it come with Postgres.
+const firstUserOID = 16384
+
+// knownTypes are the types that a statement can have values of, as far as they
+// are not built in.
+type knownTypes map[uint32]bool
+
+// function is one overload of a function that an expression may call.
+type function struct {
+	Name      string
+	Signature string
+	Volatile  string // i, s or v
+	Kind      string // f, p, a or w
+	Set       bool
+	Args      int
+	Defaults  int
+	Variadic  bool
+	Builtin   bool
+	Result    uint32
+	Timetz    bool // one of its arguments is a timetz
+}
+
+const functionsQuery = `
+SELECT p.proname::text, p.oid::pg_catalog.regprocedure::text, p.provolatile::text, p.prokind::text, p.proretset,
+       p.pronargs::int4, p.pronargdefaults::int4, p.provariadic <> 0, p.oid < 16384, p.prorettype::oid, 1266 = ANY (p.proargtypes::oid[])
+FROM pg_catalog.pg_proc p
+WHERE p.proname = ANY ($1::text::pg_catalog.name[])
+ORDER BY 1, 2`
+
+// typeFact is what a name in a type's position stands for.
+type typeFact struct {
+	Name string
+	OID  uint32
+	// Clock says that its input function may read the clock: dates and times,
+	// and whatever can hold one.
+	Clock bool
+}
+
+const typesQuery = `
+WITH RECURSIVE t AS (
+  SELECT y.typname::text AS name, y.oid AS named, y.oid, y.typtype, y.typcategory, y.typbasetype, y.typelem, 0 AS level
+  FROM pg_catalog.pg_type y
+  WHERE y.typname = ANY ($1::text::pg_catalog.name[])
+  UNION ALL
+  SELECT t.name, t.named, b.oid, b.typtype, b.typcategory, b.typbasetype, b.typelem, t.level + 1
+  FROM t JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype WHEN t.typcategory = 'A' THEN t.typelem END
+  WHERE t.level < 100
+)
+SELECT name, named::oid, pg_catalog.bool_or(typtype NOT IN ('b', 'e', 'd') OR typcategory IN ('D', 'R'))
+FROM t GROUP BY 1, 2 ORDER BY 1, 2`
+
+const keywordsQuery = `
+SELECT word FROM pg_catalog.pg_get_keywords() WHERE catcode IN ('R', 'T') AND word = ANY ($1::text::text[]) ORDER BY 1`
+
+// operatorFact is an operator that is not known to be harmless.
+type operatorFact struct {
+	Name      string
+	Signature string
+	Volatile  string
+	Left      uint32
+	Right     uint32
+}
+
+// Operators of Postgres itself are never VOLATILE, and those STABLE depend on
+// settings only. The STABLE ones of an extension are taken for the same.
+const operatorsQuery = `
+SELECT o.oprname::text, o.oid::pg_catalog.regoperator::text, p.provolatile::text, o.oprleft::oid, o.oprright::oid
+FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
+WHERE o.oprname = ANY ($1::text::pg_catalog.name[]) AND p.provolatile <> 'i' AND o.oid >= 16384
+  AND (p.provolatile = 'v' OR NOT EXISTS (
+    SELECT FROM pg_catalog.pg_depend d
+    WHERE d.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND d.objid = o.oid AND d.deptype = 'e'))
+ORDER BY 1, 2`
+
+// castFact is a cast that is not known to be harmless.
+type castFact struct {
+	Source, Target uint32
+	Text           string
+}
+
+// The casts of Postgres itself are never VOLATILE. An implicit cast through
+// text to a date or time can read 'now' out of a row.
+const castsQuery = `
+SELECT c.castsource::oid, c.casttarget::oid,
+       pg_catalog.format_type(c.castsource, NULL) || ' to ' || pg_catalog.format_type(c.casttarget, NULL)
+FROM pg_catalog.pg_cast c LEFT JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
+WHERE c.oid >= 16384
+  AND (p.provolatile = 'v'
+    OR p.provolatile = 's' AND NOT EXISTS (
+      SELECT FROM pg_catalog.pg_depend d
+      WHERE d.classid = 'pg_catalog.pg_cast'::pg_catalog.regclass AND d.objid = c.oid AND d.deptype = 'e')
+    OR c.castmethod = 'i' AND c.castcontext = 'i' AND c.casttarget IN (1082, 1083, 1114, 1184, 1266))
+ORDER BY 3`
+
+// judgement is how strict to be about what an expression uses.
+type judgement struct {
+	columns columnTypes // types of the columns in reach
+	types   knownTypes  // user-defined types of the columns in reach
+	// aggregates allows aggregates, window and set-returning functions: in a
+	// statement whose author placed {chunk}, they may stand in subqueries.
+	aggregates bool
+}
+
+// judge says why rows that u decides about could depend on more than
+// themselves: "" when they depend on themselves alone.
+func judge(ctx context.Context, q Querier, u *usage, j judgement) (why string, err error) {
+	if u.why != "" || !u.expr {
+		return u.why, nil
+	}
+	keywords, err := collect[string](ctx, q, keywordsQuery, pgx.RowTo[string], textArray(keys(u.words)))
+	if err != nil {
+		return "", err
+	}
+	for _, w := range keywords {
+		if !harmlessWords[w] && !(j.aggregates && queryKeywords[w]) {
+			return "it uses " + strings.ToUpper(w), nil
+		}
+	}
+	names := map[string]bool{}
+	for n := range u.types {
+		names[n] = true
+	}
+	for n := range u.textCasts {
+		names[n] = true
+	}
+	types, err := collect(ctx, q, typesQuery, pgx.RowToStructByPos[typeFact], textArray(keys(names)))
+	if err != nil {
+		return "", err
+	}
+	isType := map[string]bool{}
+	present := knownTypes{}
+	for t := range j.types {
+		present[t] = true
+	}
+	for _, t := range types {
+		isType[t.Name] = true
+		present[t.OID] = true
+		if t.Clock && u.textCasts[t.Name] {
+			return fmt.Sprintf("a text cast to %s could be read as the present time", t.Name), nil
+		}
+		if strings.HasPrefix(t.Name, "reg") && u.types[t.Name] {
+			return fmt.Sprintf("a cast to %s reads the catalog as it is at that moment", t.Name), nil
+		}
+	}
+	calls := make(map[string]bool, len(u.calls))
+	for n := range u.calls {
+		calls[n] = true
+	}
+	functions, err := collect(ctx, q, functionsQuery, pgx.RowToStructByPos[function], textArray(keys(calls)))
+	if err != nil {
+		return "", err
+	}
+	// A time with zone moved to another zone takes today's offset of it: VOLATILE,
+	// and the reason to know whether there can be one (or a time, cast to one).
+	timetz := u.words["time"] || u.words["timetz"] || u.types["time"] || u.types["timetz"]
+	for _, oid := range j.columns {
+		timetz = timetz || oid == oidTime || oid == oidTimetz || oid >= firstUserOID
+	}
+	for _, f := range functions {
+		timetz = timetz || f.Name != "timezone" && (f.Result == oidTime || f.Result == oidTimetz || f.Result >= firstUserOID)
+	}
+	found := map[string]bool{}
+	for _, f := range functions {
+		found[f.Name] = true
+		if !f.takes(u.calls[f.Name]) || f.Timetz && f.Builtin && f.Name == "timezone" && !timetz {
+			continue
+		}
+		if why := f.why(j.aggregates); why != "" {
+			return why, nil
+		}
+		present[f.Result] = true
+	}
+	for _, n := range keys(calls) {
+		if !found[n] && !isType[n] && !fieldOnly(u.calls[n]) {
+			return fmt.Sprintf("it uses %s( … ), which is no plain function", n), nil
+		}
+	}
+	ops := map[string]bool{"=": true, "<>": true, "<": true, ">": true, "<=": true, ">=": true, "||": true,
+		"~~": true, "!~~": true, "~~*": true, "!~~*": true, "~": true, "!~": true, "~*": true}
+	for o := range u.operators {
+		ops[o] = true
+	}
+	operators, err := collect(ctx, q, operatorsQuery, pgx.RowToStructByPos[operatorFact], textArray(keys(ops)))
+	if err != nil {
+		return "", err
+	}
+	for _, o := range operators {
+		if present.has(o.Left) || present.has(o.Right) {
+			return fmt.Sprintf("the operator %s could be %s, which is %s", o.Name, o.Signature, volatility(o.Volatile)), nil
+		}
+	}
+	casts, err := collect(ctx, q, castsQuery, pgx.RowToStructByPos[castFact])
+	if err != nil {
+		return "", err
+	}
+	for _, c := range casts {
+		if present.has(c.Source) && present.has(c.Target) {
+			return fmt.Sprintf("the cast from %s could differ from moment to moment", c.Text), nil
+		}
+	}
+	return "", nil
+}
+
+// queryKeywords are reserved words of whole statements; harmless as such.
+var queryKeywords = set(`select from where group having order by asc desc limit offset fetch join inner left right full outer
+	cross natural on using lateral union intersect except only window with`)
+
+// has reports whether values of a type can be there: built-in ones always.
+func (k knownTypes) has(oid uint32) bool { return oid != 0 && (oid < firstUserOID || k[oid]) }
+
+// fieldOnly reports whether a name was seen only as what may be a field of a
+// composite value.
+func fieldOnly(args map[int]bool) bool { return len(args) == 1 && args[argsField] }
+
+// takes reports whether f can be called with one of the numbers of arguments.
+func (f function) takes(args map[int]bool) bool {
+	for n := range args {
+		if n == argsField {
+			n = 1
+		}
+		if n == argsUnknown || f.Variadic && n >= f.Args-1-f.Defaults || n >= f.Args-f.Defaults && n <= f.Args {
+			return true
+		}
+	}
+	return false
+}
+
+// why says what keeps a statement that calls f from being read in pieces.
+func (f function) why(aggregates bool) string {
+	switch {
+	case f.Kind == "p":
+		return ""
+	case f.Kind == "a" && !aggregates:
+		return "it calls the aggregate " + f.Signature
+	case f.Kind == "w" && !aggregates:
+		return "it calls the window function " + f.Signature
+	case f.Set && !aggregates:
+		return "it calls the set-returning function " + f.Signature
+	case f.Volatile == "v", f.Volatile == "s" && !(f.Builtin && stableHarmless[f.Name]):
+		return fmt.Sprintf("it calls %s, which is %s", f.Signature, volatility(f.Volatile))
+	}
+	return ""
+}
+
+func volatility(v string) string {
+	if v == "v" {
+		return "VOLATILE"
+	}
+	return "STABLE: it may differ between two connections"
+}
+
+func keys(m map[string]bool) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// textArray writes an array of texts as one text, which every query mode of
+// pgx carries alike.
+func textArray(values []string) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, v := range values {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('"')
+		for k := range len(v) {
+			if v[k] == '"' || v[k] == '\\' {
+				b.WriteByte('\\')
+			}
+			b.WriteByte(v[k])
+		}
+		b.WriteByte('"')
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+// oidArray writes an array of OIDs as one text.
+func oidArray(oids []uint32) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, o := range oids {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprint(&b, o)
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+// collect runs a query of ours and reads all its rows.
+func collect[T any](ctx context.Context, q Querier, sql string, row pgx.RowToFunc[T], args ...any) ([]T, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, row)
+}
+
+// one runs a query of ours that gives exactly one row.
+func one[T any](ctx context.Context, q Querier, sql string, row pgx.RowToFunc[T], args ...any) (T, error) {
+	rows, err := q.Query(ctx, sql, args...)
+	if err != nil {
+		var zero T
+		return zero, err
+	}
+	return pgx.CollectExactlyOneRow(rows, row)
+}
+
+// run executes a command of ours.
+func run(ctx context.Context, q Querier, sql string) error {
+	rows, err := q.Query(ctx, sql)
+	if err != nil {
+		return err
+	}
+	rows.Close()
+	return rows.Err()
+}

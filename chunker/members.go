@@ -1,0 +1,281 @@
+package chunker
+
+import (
+	"context"
+	"fmt"
+	"math"
+)
+
+// members plans a relation with rows of its own, table by table: itself, its
+// partitions, or the members of its inheritance tree, in the order in which
+// the server's own scan reads them. cannot says what forbids ranges of blocks.
+func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []column, use *usage, cannot string) error {
+	t := p.Target
+	root := &tree[0]
+	only := t.scan != nil && t.scan.only
+	statement := selectFrom([]string{p.list}, only, t.Relation, t.alias, t.where)
+
+	// What the server does with the statement says which tables it reads, and
+	// whether it does anything else.
+	if err := p.settings(ctx, q, Whole); err != nil {
+		return err
+	}
+	plan, err := explain(ctx, q, statement)
+	if err != nil {
+		return p.refused(err)
+	}
+	scans, not := plan.leafScans()
+	switch {
+	case plan.Type == "Result" && len(plan.Plans) == 0:
+		return p.own(ctx, q, root.ref(), "there is nothing to read")
+	case not != "":
+		return p.own(ctx, q, root.ref(), "the server's plan has "+not)
+	}
+	p.estimate(plan)
+
+	byName := map[string]*facts{}
+	for i := range tree {
+		byName[tree[i].ref().Ident()] = &tree[i]
+	}
+	var leaves []*facts
+	kept := scans[:0]
+	for _, s := range scans {
+		ident := RelationRef{Schema: s.Schema, Name: s.Relation}
+		if f := byName[ident.Ident()]; f != nil {
+			leaves = append(leaves, f)
+			kept = append(kept, s)
+		} else {
+			p.warn("%s became a part of %s after the snapshot and is left out", ident, t.Relation)
+		}
+	}
+	scans = kept
+	if err := p.lostMembers(ctx, q, tree, leaves, only); err != nil {
+		return err
+	}
+	if whole := p.inseparable(tree, leaves, use, cannot); whole != "" {
+		return p.wholeRoot(root, plan, whole)
+	}
+
+	// The same plan with a range of blocks: a leaf that is then read by a TID
+	// range scan, and by nothing else, can be cut.
+	ranged := map[uint32]bool{}
+	if cannot == "" && p.server.Version < tidRangeVersion {
+		cannot = fmt.Sprintf("server version %d has no TID range scans: they came with 14", p.server.Version/10000)
+	}
+	if cannot == "" {
+		if cannot, err = p.deparsed(ctx, q, scans[0], columns); err != nil {
+			return err
+		}
+	}
+	if cannot == "" {
+		if ranged, cannot, err = p.ranged(ctx, q, tree, statement, byName); err != nil {
+			return err
+		}
+	}
+	found, err := p.indexCosts(ctx, q, statement, byName)
+	if err != nil {
+		return err
+	}
+	for i, f := range leaves {
+		src := Source{
+			Relation: f.ref(), Scan: Whole, EstRows: rows(scans[i].Rows), chunks: 1, only: true,
+			Pages: f.HeapBytes / p.server.BlockSize, HeapBytes: f.HeapBytes, ToastBytes: f.ToastBytes,
+		}
+		switch {
+		case f.kind() == ForeignTable:
+			src.Scan, src.Why = Own, "a foreign table has no blocks here"
+		case f.AccessMethod != "heap":
+			src.Why = fmt.Sprintf("its access method is %s, not heap", f.AccessMethod)
+		case cannot != "":
+			src.Why = cannot
+		case !ranged[f.OID]:
+			src.Why = "the server does not read it by a TID range scan"
+		default:
+			src.Scan = TIDRange
+		}
+		p.Sources = append(p.Sources, src)
+	}
+	p.cut()
+	for i := range p.Sources {
+		p.useIndex(&p.Sources[i], scans[i], found[p.Sources[i].Relation.OID])
+	}
+	return nil
+}
+
+// lostMembers checks that the tables of the tree are all read: a partition
+// that the snapshot has and the server no longer reads was detached, and its
+// rows would be missing.
+func (p *Plan) lostMembers(ctx context.Context, q Querier, tree []facts, leaves []*facts, only bool) error {
+	if only || len(tree) == 1 {
+		return nil
+	}
+	read := map[string]bool{}
+	if p.Target.where == "" {
+		for _, f := range leaves {
+			read[f.ref().Ident()] = true
+		}
+	} else {
+		// The condition may leave out partitions: look without it.
+		all, err := explain(ctx, q, selectFrom(nil, false, p.Target.Relation, p.Target.alias))
+		if err != nil {
+			return p.refused(err)
+		}
+		all.walk(func(n *planNode) {
+			read[RelationRef{Schema: n.Schema, Name: n.Relation}.Ident()] = true
+		})
+	}
+	for i := range tree {
+		// The server leaves out the temporary tables of other sessions.
+		if f := &tree[i]; f.kind() != PartitionedTable && f.Persistence != "t" && !read[f.ref().Ident()] {
+			return &ChangedError{Relation: p.Target.Relation.String(), Reason: f.ref().String() + " is no longer a part of it"}
+		}
+	}
+	return nil
+}
+
+// inseparable says why the members of a tree cannot be read one by one, ""
+// if they can: a member by itself asks for grants of its own, and has columns
+// in an order of its own.
+func (p *Plan) inseparable(tree []facts, leaves []*facts, use *usage, cannot string) string {
+	if len(leaves) == 0 {
+		return "it has no partitions"
+	}
+	if len(leaves) == 1 && leaves[0] == &tree[0] {
+		return ""
+	}
+	if use.wholeRow || use.starInner {
+		return "it uses whole rows, which differ from partition to partition"
+	}
+	if cannot != "" {
+		return cannot
+	}
+	for _, f := range leaves {
+		if !f.MayRead {
+			return fmt.Sprintf("SELECT is not granted on %s itself", f.ref())
+		}
+		if f.RowSecurity {
+			return fmt.Sprintf("%s has row security of its own", f.ref())
+		}
+	}
+	return ""
+}
+
+// wholeRoot plans a tree as one chunk.
+func (p *Plan) wholeRoot(root *facts, plan *planNode, why string) error {
+	p.Sources = []Source{{Relation: root.ref(), Scan: Whole, Why: why, EstRows: rows(plan.Rows), chunks: 1}}
+	if root.kind() != PartitionedTable {
+		s := &p.Sources[0]
+		s.Pages, s.HeapBytes, s.ToastBytes = root.HeapBytes/p.server.BlockSize, root.HeapBytes, root.ToastBytes
+	}
+	return nil
+}
+
+// deparsed judges the expressions as the server understood them: functions
+// that it has put in the place of others are in them.
+func (p *Plan) deparsed(ctx context.Context, q Querier, scan *planNode, columns []column) (string, error) {
+	j := judgementOf(columns)
+	use := newUsage()
+	for _, text := range append(append([]string(nil), scan.Output...), scan.Filter) {
+		tokens, err := lex(text)
+		if err != nil {
+			return "the server's plan is not understood", nil //nolint:nilerr // what cannot be read is not split
+		}
+		inspect(use, tokens, scan.Alias, j.columns, false, true)
+	}
+	return judge(ctx, q, use, j)
+}
+
+// ranged finds the members that the server reads by a TID range scan.
+func (p *Plan) ranged(ctx context.Context, q Querier, tree []facts, statement string, byName map[string]*facts) (map[uint32]bool, string, error) {
+	t := p.Target
+	only := t.scan != nil && t.scan.only
+	if err := p.settings(ctx, q, TIDRange); err != nil {
+		return nil, "", err
+	}
+	plan, err := explain(ctx, q, selectFrom([]string{p.list}, only, t.Relation, t.alias, tidPredicate(t.alias, 0, 1), t.where))
+	if err != nil {
+		return nil, "", p.refused(err)
+	}
+	scans, not := plan.leafScans()
+	if not != "" {
+		return nil, "with a range of blocks the server's plan has " + not, nil
+	}
+	ranged := map[uint32]bool{}
+	for _, s := range scans {
+		f := byName[RelationRef{Schema: s.Schema, Name: s.Relation}.Ident()]
+		if f != nil && s.Type == "Tid Range Scan" && (f.kind() == Table || f.kind() == MaterializedView) {
+			ranged[f.OID] = true
+		}
+	}
+	if len(tree) == 1 && len(scans) == 1 && !ranged[tree[0].OID] {
+		return ranged, fmt.Sprintf("with a range of blocks the server reads it by a %s", scans[0].Type), nil
+	}
+	return ranged, "", nil
+}
+
+// indexCosts are the scans that the server chooses when it may use indexes.
+func (p *Plan) indexCosts(ctx context.Context, q Querier, statement string, byName map[string]*facts) (map[uint32]*planNode, error) {
+	if p.Target.where == "" {
+		return nil, nil
+	}
+	if err := p.settings(ctx, q, Sorted); err != nil {
+		return nil, err
+	}
+	plan, err := explain(ctx, q, statement)
+	if err != nil {
+		return nil, p.refused(err)
+	}
+	scans, not := plan.leafScans()
+	if not != "" {
+		return nil, nil
+	}
+	found := map[uint32]*planNode{}
+	for _, s := range scans {
+		if f := byName[RelationRef{Schema: s.Schema, Name: s.Relation}.Ident()]; f != nil && indexScans[s.Type] {
+			found[f.OID] = s
+		}
+	}
+	return found, nil
+}
+
+// cut sizes the chunks.
+func (p *Plan) cut() {
+	size := p.options.ChunkBytes
+	if size == 0 {
+		var total int64
+		for i := range p.Sources {
+			if s := &p.Sources[i]; s.Scan == TIDRange {
+				total += s.HeapBytes + s.ToastBytes
+			}
+		}
+		size = autoChunkBytes(total, p.options.Parallel)
+	}
+	for i := range p.Sources {
+		s := &p.Sources[i]
+		if s.Scan != TIDRange {
+			continue
+		}
+		if s.blocks, s.chunks = cutBlocks(s.Pages, s.HeapBytes+s.ToastBytes, size); s.chunks == 1 {
+			s.Scan = Whole
+		}
+	}
+}
+
+// outputCost is about what the server spends on giving out one value, in the
+// planner's units; COPY's output is no part of its costs.
+const outputCost = 0.0025
+
+// useIndex makes a source one chunk by an index where that is cheaper than
+// its share of scanning: by all connections together if it is cut.
+func (p *Plan) useIndex(s *Source, scan, index *planNode) {
+	if index == nil || s.Scan != TIDRange && s.Scan != Whole {
+		return
+	}
+	out := scan.Rows * outputCost * float64(max(len(scan.Output), 1))
+	sort := index.Rows * outputCost * math.Log2(index.Rows+2)
+	share := (scan.TotalCost + out) / float64(min(int64(p.options.Parallel), s.chunks))
+	if cost := index.TotalCost + sort + out; cost < share {
+		s.Scan, s.chunks, s.blocks = Sorted, 1, 0
+		s.Why = fmt.Sprintf("an index finds its rows at a cost of %.0f, scanning costs %.0f", index.TotalCost, scan.TotalCost)
+	}
+}

@@ -1,0 +1,318 @@
+package chunker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// RelationKind is pg_class.relkind.
+type RelationKind byte
+
+// The kinds whose rows can be read: pg_class, relkind.
+const (
+	Table            RelationKind = 'r'
+	PartitionedTable RelationKind = 'p'
+	View             RelationKind = 'v'
+	MaterializedView RelationKind = 'm'
+	ForeignTable     RelationKind = 'f'
+)
+
+// String is the kind in the manual's words.
+func (k RelationKind) String() string {
+	switch k {
+	case Table:
+		return "table"
+	case PartitionedTable:
+		return "partitioned table"
+	case View:
+		return "view"
+	case MaterializedView:
+		return "materialized view"
+	case ForeignTable:
+		return "foreign table"
+	case 'S':
+		return "sequence"
+	case 'i', 'I':
+		return "index"
+	case 't':
+		return "TOAST table"
+	case 'c':
+		return "composite type"
+	}
+	return fmt.Sprintf("relation of kind %q", byte(k))
+}
+
+// LockKind says how a relation's ACCESS SHARE lock can be had.
+type LockKind uint8
+
+const (
+	// LockByTable: LOCK TABLE ident IN ACCESS SHARE MODE takes it, together
+	// with everything marked LockByParent under it.
+	LockByTable LockKind = iota + 1
+	// LockByParent: LOCK TABLE of a partitioned table, inheritance parent or
+	// view in the list takes it too.
+	LockByParent
+	// LockBySelect: LOCK TABLE is refused (a materialized view, a foreign
+	// table, a user with column grants only). Target.LockSelect takes it, but
+	// it freezes the snapshot: afterwards compare the relation's relfilenode
+	// as the snapshot sees it with pg_relation_filenode.
+	LockBySelect
+)
+
+// RelationRef names one relation.
+type RelationRef struct {
+	OID          uint32
+	Schema, Name string // unquoted
+	Kind         RelationKind
+	Lock         LockKind
+}
+
+// Ident is the qualified name as SQL takes it, always quoted.
+func (r RelationRef) Ident() string { return quote(r.Schema) + "." + quote(r.Name) }
+
+// String is the qualified name for people, quoted where SQL needs it.
+func (r RelationRef) String() string { return display(r.Schema) + "." + display(r.Name) }
+
+func (r RelationRef) nameIfAny() string {
+	if r.OID == 0 {
+		return ""
+	}
+	return r.String()
+}
+
+// serverFacts are what a plan needs to know of the server.
+type serverFacts struct {
+	Version   int // server_version_num
+	BlockSize int64
+	Buffers   int64 // shared_buffers, bytes
+	Standby   bool
+	Timescale bool
+	Citus     bool
+}
+
+const serverQuery = `
+SELECT pg_catalog.current_setting('server_version_num')::int4, pg_catalog.current_setting('block_size')::int8,
+       pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')), pg_catalog.pg_is_in_recovery(), pg_catalog.to_regclass('_timescaledb_catalog.chunk') IS NOT NULL,
+       pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL`
+
+// tidRangeVersion is the first server that has TID range scans.
+const tidRangeVersion = 140000
+
+// facts are what the catalog says of one relation of a tree.
+type facts struct {
+	OID          uint32
+	Schema, Name string
+	KindText     string
+	Persistence  string
+	AccessMethod string // "" for kinds without one
+	RowSecurity  bool   // policies apply to this user
+	MayRead      bool   // SELECT is granted on the whole relation
+	Populated    bool
+	HeapBytes    int64
+	ToastBytes   int64
+}
+
+func (f *facts) ref() RelationRef {
+	return RelationRef{OID: f.OID, Schema: f.Schema, Name: f.Name, Kind: f.kind()}
+}
+
+func (f *facts) kind() RelationKind { return RelationKind(f.KindText[0]) }
+
+// treeQuery reads a relation and, with $2, everything that inherits from it or
+// is a partition of it, as the snapshot sees it; the root comes first. Sizes,
+// with $3, are those of this moment: they wait for whoever rewrites a relation
+// that is not locked yet.
+const treeQuery = `
+WITH RECURSIVE tree(oid) AS (
+  SELECT $1::text::pg_catalog.oid
+  UNION
+  SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid WHERE $2::text::bool
+)
+SELECT c.oid::oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, coalesce(am.amname::text, ''),
+       c.relrowsecurity AND pg_catalog.row_security_active(c.oid), coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), c.relispopulated,
+       CASE WHEN $3::text::bool AND c.relkind IN ('r', 'm', 't') THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0) ELSE 0 END,
+       CASE WHEN $3::text::bool AND c.relkind IN ('r', 'm', 't') AND c.reltoastrelid <> 0
+            THEN coalesce(pg_catalog.pg_relation_size(c.reltoastrelid), 0) ELSE 0 END
+FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
+ORDER BY c.oid <> $1::text::pg_catalog.oid, c.oid`
+
+func readTree(ctx context.Context, q Querier, root uint32, children, sizes bool) ([]facts, error) {
+	return collect(ctx, q, treeQuery, pgx.RowToStructByPos[facts], fmt.Sprint(root), fmt.Sprint(children), fmt.Sprint(sizes))
+}
+
+// check refuses a relation whose rows no other connection can read.
+func (f *facts) check(srv serverFacts) error {
+	bad := func(kind, reason, hint string) error {
+		return &UnsupportedRelationError{Relation: f.ref().String(), Kind: kind, Reason: reason, Hint: hint}
+	}
+	switch f.kind() {
+	case Table, PartitionedTable, View, MaterializedView, ForeignTable:
+	case 'S':
+		return bad("sequence", "it is no table", "use --sql with SELECT * FROM "+f.ref().String())
+	default:
+		return bad(f.kind().String(), "it is no table", "")
+	}
+	switch {
+	case f.Persistence == "t":
+		return bad("temporary table", "only the session that made it can see it", "make it an ordinary table, or export the query that fills it")
+	case f.Persistence == "u" && srv.Standby:
+		return bad("unlogged table", "a standby has no rows of unlogged tables", "export from the primary")
+	case f.kind() == MaterializedView && !f.Populated:
+		return bad("materialized view", "it has not been populated", "REFRESH MATERIALIZED VIEW "+f.ref().Ident()+" first")
+	}
+	return nil
+}
+
+// column is one column of a relation, as pg_attribute has it.
+type column struct {
+	Name    string
+	Attnum  int
+	Type    uint32
+	Element uint32 // of an array type, else 0
+	Base    uint32 // of a domain, else 0
+	MayRead bool
+}
+
+const columnsQuery = `
+SELECT a.attname::text, a.attnum::int4, a.atttypid::oid, t.typelem::oid, t.typbasetype::oid,
+       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = $1::text::pg_catalog.oid AND NOT a.attisdropped
+ORDER BY a.attnum < 0, a.attnum`
+
+// readColumns reads a relation's columns in order, and then its system columns.
+func readColumns(ctx context.Context, q Querier, relation uint32) ([]column, error) {
+	return collect(ctx, q, columnsQuery, pgx.RowToStructByPos[column], fmt.Sprint(relation))
+}
+
+// chooseColumns are the columns that a request names, or all without a choice.
+func chooseColumns(all []column, names []string, rel RelationRef) ([]column, error) {
+	var chosen []column
+	if len(names) == 0 {
+		for _, c := range all {
+			if c.Attnum > 0 {
+				chosen = append(chosen, c)
+			}
+		}
+	}
+	list := strings.Join(names, ",")
+	taken := map[string]bool{}
+	for _, text := range names {
+		name, ok := parseIdentifier(text)
+		if !ok {
+			return nil, &StatementError{
+				Field: FieldColumns, Reason: fmt.Sprintf("%q is no column name", text), Text: list,
+				Hint: "give column names as SQL writes them, separated by commas; expressions go into --sql",
+			}
+		}
+		if taken[name] {
+			return nil, &StatementError{Field: FieldColumns, Reason: fmt.Sprintf("column %s is named twice", display(name)), Text: list, Hint: "name each column once"}
+		}
+		taken[name] = true
+		found := false
+		for _, c := range all {
+			if c.Name == name {
+				chosen, found = append(chosen, c), true
+				break
+			}
+		}
+		if !found {
+			return nil, &NotFoundError{Field: FieldColumns, What: "column", Name: text, Relation: rel.String(), Hint: columnHint(all, name)}
+		}
+	}
+	var denied []string
+	for _, c := range chosen {
+		if !c.MayRead {
+			denied = append(denied, display(c.Name))
+		}
+	}
+	if len(denied) == 0 {
+		return chosen, nil
+	}
+	hint := fmt.Sprintf("GRANT SELECT ON %s TO the role", rel)
+	granted := 0
+	for _, c := range all {
+		if c.Attnum > 0 && c.MayRead {
+			granted++
+		}
+	}
+	if granted == 0 {
+		return nil, &PermissionError{Relation: rel.String(), Hint: hint}
+	}
+	if len(names) == 0 {
+		hint += ", or choose the columns that are granted with --columns"
+	}
+	return nil, &PermissionError{Relation: rel.String(), Columns: denied, Hint: hint}
+}
+
+// columnHint suggests the column that differs in case only.
+func columnHint(all []column, name string) string {
+	for _, c := range all {
+		if strings.EqualFold(c.Name, name) {
+			return fmt.Sprintf("did you mean %s?", display(c.Name))
+		}
+	}
+	return ""
+}
+
+const lookupQuery = `SELECT coalesce(pg_catalog.to_regclass($1::text::pg_catalog.text)::pg_catalog.oid, 0)::oid`
+
+const similarQuery = `
+SELECT n.nspname::text, c.relname::text
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid >= 16384 AND pg_catalog.lower(c.relname::text) = pg_catalog.lower($1::text)
+ORDER BY n.nspname = ANY (pg_catalog.current_schemas(false)) DESC, c.relname <> $1, 1, 2 LIMIT 3`
+
+// lookup finds a relation by its name as the server resolves it.
+func lookup(ctx context.Context, q Querier, n relationName, text string) (uint32, error) {
+	oid, err := one(ctx, q, lookupQuery, pgx.RowTo[uint32], n.text)
+	if err != nil {
+		return 0, serverError(err, userText{field: FieldTable, text: text})
+	}
+	if oid != 0 {
+		return oid, nil
+	}
+	similar, err := collect(ctx, q, similarQuery, func(row pgx.CollectableRow) (string, error) {
+		var schema, name string
+		err := row.Scan(&schema, &name)
+		return display(schema) + "." + display(name), err
+	}, n.parts[len(n.parts)-1])
+	if err != nil {
+		return 0, err
+	}
+	nf := &NotFoundError{Field: FieldTable, What: "relation", Name: text}
+	if len(similar) > 0 {
+		nf.Hint = "did you mean " + strings.Join(similar, " or ") + "?"
+	} else if len(n.parts) == 1 {
+		nf.Hint = "the search_path is looked through: qualify the name with its schema"
+	}
+	return 0, nf
+}
+
+const policiesQuery = `
+SELECT p.polname::text || ' on ' || n.nspname::text || '.' || c.relname::text
+FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE p.polrelid = ANY ($1::text::pg_catalog.oid[]) AND p.polcmd IN ('r', '*')
+  AND (p.polroles = '{0}' OR EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) r WHERE pg_catalog.pg_has_role(r, 'USAGE')))
+ORDER BY 1`
+
+// rowSecurityError names relations and the policies on them.
+func rowSecurityError(ctx context.Context, q Querier, refs []RelationRef, cause error) error {
+	e := &RowSecurityError{Err: cause, Hint: "use a role with BYPASSRLS, or --enable-row-security to export the rows that the policies show"}
+	var oids []uint32
+	for _, r := range refs {
+		e.Relations = append(e.Relations, r.String())
+		oids = append(oids, r.OID)
+	}
+	policies, err := collect(ctx, q, policiesQuery, pgx.RowTo[string], oidArray(oids))
+	if err != nil {
+		return errors.Join(e, err)
+	}
+	e.Policies = policies
+	return e
+}

@@ -1,0 +1,167 @@
+package chunker
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// attribute is what pg_attribute adds to the description of a result column.
+type attribute struct {
+	Relation uint32
+	Attnum   int16
+	Name     string
+	Type     uint32
+	Base     uint32 // the type under a domain, however deep; else Type
+	Typmod   int32
+	Dims     int
+	Comment  string
+}
+
+const attributesQuery = `
+WITH RECURSIVE wanted AS (
+  SELECT DISTINCT r, n FROM ROWS FROM (pg_catalog.unnest($1::text::pg_catalog.oid[]), pg_catalog.unnest($2::text::pg_catalog.int2[])) w(r, n)
+), base AS (
+  SELECT a.attrelid, a.attnum, a.atttypid AS oid, 0 AS level
+  FROM wanted JOIN pg_catalog.pg_attribute a ON a.attrelid = r AND a.attnum = n
+  UNION ALL
+  SELECT b.attrelid, b.attnum, t.typbasetype, b.level + 1
+  FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.oid AND t.typtype = 'd'
+)
+SELECT a.attrelid::oid, a.attnum, a.attname::text, a.atttypid::oid,
+       (SELECT b.oid FROM base b WHERE b.attrelid = a.attrelid AND b.attnum = a.attnum ORDER BY b.level DESC LIMIT 1)::oid,
+       a.atttypmod, a.attndims::int4, coalesce(pg_catalog.col_description(a.attrelid, a.attnum), '')
+FROM wanted JOIN pg_catalog.pg_attribute a ON a.attrelid = r AND a.attnum = n`
+
+// notNullQuery reads which columns can hold no NULL in any of the given tables.
+// From Postgres 18 on a NOT NULL constraint may be one that was never validated.
+const notNullQuery = `
+SELECT a.attname::text
+FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = ANY ($1::text::pg_catalog.oid[]) AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped
+  AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_constraint k
+    WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated AND a.attnum = ANY (k.conkey))
+GROUP BY 1
+HAVING count(*) = pg_catalog.cardinality($1::text::pg_catalog.oid[])`
+
+// describe fills in the result columns, and checks that the chunks' statements
+// give the same columns as the user's.
+func (p *Plan) describe(ctx context.Context, q Querier) error {
+	t := p.Target
+	sql, _ := limitZero(p.statement())
+	fields, err := describe(ctx, q, sql)
+	if err != nil {
+		return p.refused(err)
+	}
+	if err := uniqueNames(fields, t.req.SQL); err != nil {
+		return err
+	}
+	if err := p.sameColumns(ctx, q, fields); err != nil {
+		return err
+	}
+	var relations []uint32
+	var numbers []string
+	for _, f := range fields {
+		if f.TableOID != 0 && f.TableAttributeNumber != 0 {
+			relations = append(relations, f.TableOID)
+			numbers = append(numbers, fmt.Sprint(int16(f.TableAttributeNumber)))
+		}
+	}
+	known := map[[2]uint32]attribute{}
+	if len(relations) > 0 {
+		attributes, err := collect(ctx, q, attributesQuery, pgx.RowToStructByPos[attribute], oidArray(relations), "{"+strings.Join(numbers, ",")+"}")
+		if err != nil {
+			return err
+		}
+		for _, a := range attributes {
+			known[[2]uint32{a.Relation, uint32(uint16(a.Attnum))}] = a
+		}
+	}
+	notNull, err := p.notNull(ctx, q)
+	if err != nil {
+		return err
+	}
+	for _, f := range fields {
+		c := ResultColumn{Name: f.Name, Type: f.DataTypeOID, Typmod: f.TypeModifier}
+		if a, ok := known[[2]uint32{f.TableOID, uint32(f.TableAttributeNumber)}]; ok {
+			if a.Base != f.DataTypeOID {
+				return &ChangedError{
+					Relation: p.displayOID(a.Relation),
+					Reason:   fmt.Sprintf("column %s is of another type than in the snapshot", display(a.Name)),
+				}
+			}
+			c.Relation, c.Attnum, c.Type, c.Typmod, c.Dims, c.Comment = a.Relation, a.Attnum, a.Type, a.Typmod, a.Dims, a.Comment
+			if a.Type == f.DataTypeOID {
+				c.Typmod = f.TypeModifier
+			}
+			c.NotNull = notNull[a.Name] && a.Relation == t.Relation.OID
+		}
+		p.Columns = append(p.Columns, c)
+	}
+	return nil
+}
+
+// displayOID names a relation of the target for people.
+func (p *Plan) displayOID(oid uint32) string {
+	for _, r := range p.Target.Lock {
+		if r.OID == oid {
+			return r.String()
+		}
+	}
+	return fmt.Sprintf("the relation with OID %d", oid)
+}
+
+// sameColumns compares the columns of a chunk with those of the statement.
+func (p *Plan) sameColumns(ctx context.Context, q Querier, want []pgconn.FieldDescription) error {
+	i := slices.IndexFunc(p.Sources, func(s Source) bool { return s.Scan != Own })
+	if i < 0 {
+		return nil
+	}
+	sql, _ := limitZero(p.scanOf(&p.Sources[i], Chunk{Lo: 0, Hi: 1, Scan: p.Sources[i].Scan}, []string{p.list}))
+	got, err := describe(ctx, q, sql)
+	if err != nil {
+		return p.refused(err)
+	}
+	same := len(got) == len(want)
+	for i := 0; same && i < len(got); i++ {
+		same = got[i].Name == want[i].Name && got[i].DataTypeOID == want[i].DataTypeOID && got[i].TypeModifier == want[i].TypeModifier
+	}
+	if same {
+		return nil
+	}
+	if p.Target.Shape == PlainScan {
+		p.Sources, p.list = nil, ""
+		return p.own(ctx, q, p.Target.Relation, "a chunk would have other columns")
+	}
+	return &ChangedError{Relation: p.Target.Relation.String(), Reason: "its columns are not those of the snapshot"}
+}
+
+// notNull are the columns that hold no NULL in any source. Only rows read
+// straight from tables of this server keep that promise: a join can add NULLs,
+// a foreign server can have others.
+func (p *Plan) notNull(ctx context.Context, q Querier) (map[string]bool, error) {
+	if p.Target.Shape != Relation && p.Target.Shape != PlainScan {
+		return nil, nil
+	}
+	var oids []uint32
+	for i := range p.Sources {
+		if k := p.Sources[i].Relation.Kind; k != Table {
+			return nil, nil
+		}
+		oids = append(oids, p.Sources[i].Relation.OID)
+	}
+	names, err := collect(ctx, q, notNullQuery, pgx.RowTo[string], oidArray(oids))
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for _, n := range names {
+		out[n] = true
+	}
+	return out, nil
+}
