@@ -28,7 +28,7 @@ func serverAccount() (*account, error) {
 			return &account{uid, gid}, nil
 		}
 	}
-	return nil, errors.New("Postgres refuses to run as root, and there is no user postgres or nobody to run it as")
+	return nil, errors.New("no user postgres or nobody to run Postgres as, which refuses to run as root")
 }
 
 func (a *account) credential() *syscall.Credential {

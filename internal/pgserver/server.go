@@ -118,7 +118,7 @@ func create(ctx context.Context, cfg Config) (_ *Server, err error) {
 
 func (s *Server) initdb(ctx context.Context) error {
 	for _, locale := range []string{"C.UTF-8", "C"} {
-		cmd := s.command(ctx, "initdb", "--pgdata="+s.DataDir(), "--username="+Superuser, "--auth=trust", "--encoding=UTF8",
+		cmd := s.command(ctx, filepath.Join(s.bin, "initdb"), "--pgdata="+s.DataDir(), "--username="+Superuser, "--auth=trust", "--encoding=UTF8",
 			"--locale="+locale, "--no-sync")
 		out, err := cmd.CombinedOutput()
 		if err == nil {
@@ -198,26 +198,9 @@ func (s *Server) launch(ctx context.Context) error {
 	}
 	defer logFile.Close()
 	// Not under ctx, which bounds the start alone.
-	cmd := s.command(context.WithoutCancel(ctx), "postgres", "-D", s.DataDir())
+	cmd := s.command(context.WithoutCancel(ctx), filepath.Join(s.bin, "postgres"), "-D", s.DataDir())
 	cmd.Stdout, cmd.Stderr = logFile, logFile
-	// A group of its own: Ctrl-C in a terminal is for us, who then stop the server.
-	cmd.SysProcAttr.Setpgid = true
-	endWithParent(cmd.SysProcAttr)
-
-	started := make(chan error, 1)
-	s.exited = make(chan struct{})
-	go func() {
-		// The kernel sends the parent-death signal when the thread that started the process ends, so that thread must stay.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(s.exited)
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait() // how it ended stands in its log
-		}
-	}()
-	if err := <-started; err != nil {
+	if s.exited, err = background(cmd); err != nil {
 		return err
 	}
 	s.process = cmd.Process
@@ -234,6 +217,27 @@ func (s *Server) launch(ctx context.Context) error {
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// background starts a process that lives as long as ours unless it is ended before; the channel is closed when it has been waited for.
+func background(cmd *exec.Cmd) (exited chan struct{}, err error) {
+	// A group of its own: Ctrl-C in a terminal is for us, who then end the process.
+	cmd.SysProcAttr.Setpgid = true
+	endWithParent(cmd.SysProcAttr)
+	started := make(chan error, 1)
+	exited = make(chan struct{})
+	go func() {
+		// The kernel sends the parent-death signal when the thread that started the process ends, so that thread must stay.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		defer close(exited)
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // how it ended stands in its log
+		}
+	}()
+	return exited, <-started
 }
 
 // ready reads the server's own word from line 8 of postmaster.pid, as pg_ctl does. Source: LOCK_FILE_LINE_PM_STATUS in
@@ -267,6 +271,42 @@ func quoteDSN(v string) string {
 		return v
 	}
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(v) + "'"
+}
+
+// Companion starts a program beside the server, such as a pooler, as the server's user in its private directory, with further environment
+// variables; files are put into that directory first. Its output goes to the file "companion.log" there. stop ends it by SIGQUIT and
+// waits; until then it lives at most as long as our process.
+func (s *Server) Companion(files map[string]string, env []string, path string, args ...string) (stop func(), err error) {
+	for name, content := range files {
+		file := filepath.Join(s.dir.path, name)
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			return nil, err
+		}
+		if err := s.account.own(file); err != nil {
+			return nil, err
+		}
+	}
+	logFile, err := os.OpenFile(filepath.Join(s.dir.path, "companion.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer logFile.Close()
+	cmd := s.command(context.Background(), path, args...)
+	cmd.Env = append(cmd.Env, env...)
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	exited, err := background(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		_ = cmd.Process.Signal(syscall.SIGQUIT) // it may have ended already
+		select {
+		case <-exited:
+		case <-time.After(5 * time.Second):
+			_ = cmd.Process.Kill()
+			<-exited
+		}
+	}, nil
 }
 
 // Halt stops the server by a fast shutdown: sessions are ended, the cluster is left clean. Its directory stays, for Launch.
@@ -327,10 +367,10 @@ func (s *Server) end(sig syscall.Signal) error {
 	return errors.New("stop Postgres: the server does not end")
 }
 
-// command prepares one of the Postgres programs, run as the server's user in its private directory, with an environment that holds
-// nothing which could change what it does.
-func (s *Server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, name), args...)
+// command prepares a program that runs as the server's user in its private directory, with an environment that holds nothing which could
+// change what it does.
+func (s *Server) command(ctx context.Context, path string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = s.dir.path
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", "HOME=" + s.dir.path}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.account.credential()}

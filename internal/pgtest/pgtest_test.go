@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"context"
 	"crypto/tls"
 	"os"
 	"os/exec"
@@ -206,5 +207,48 @@ func TestLeftoversFail(t *testing.T) {
 				t.Errorf("got %v and\n%s\nwant a failure that says %q", err, out, c.want)
 			}
 		})
+	}
+}
+
+func TestPgBouncer(t *testing.T) {
+	t.Parallel()
+	srv := Start(t, Config{})
+	dsn := srv.Database(t)
+	database := Query(t, dsn, "SELECT current_database()")
+	for _, mode := range []string{"session", "transaction"} {
+		b := srv.PgBouncer(t, mode, "default_pool_size = 1")
+		first, second := Connect(t, b.DSN(database)), Connect(t, b.DSN(database))
+		var pids [2]int
+		for i, conn := range []*pgx.Conn{first, second} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			err := conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeSimpleProtocol).Scan(&pids[i])
+			cancel()
+			// In session mode the only server connection belongs to the first client.
+			if waits := mode == "session" && i == 1; (err != nil) != waits {
+				t.Errorf("%s: client %d: %v", mode, i, err)
+			}
+		}
+		if mode == "transaction" && pids[0] != pids[1] {
+			t.Errorf("%s: server processes %v, want one", mode, pids)
+		}
+	}
+}
+
+func TestExtensionAndSoakTime(t *testing.T) {
+	dsn := Database(t)
+	if !Extension(t, dsn, "hstore") || Query(t, dsn, "SELECT 'a=>1'::hstore") != `"a"=>"1"` {
+		t.Error("no hstore")
+	}
+	t.Setenv("CI", "")
+	if Extension(t, dsn, "no_such_extension") {
+		t.Error("has what there is not")
+	}
+	t.Setenv("FAST_EXPORT_SOAK", "")
+	if got := SoakTime(t, time.Second); got != time.Second {
+		t.Errorf("got %s", got)
+	}
+	t.Setenv("FAST_EXPORT_SOAK", "1h30m")
+	if got := SoakTime(t, time.Second); got != 90*time.Minute {
+		t.Errorf("got %s", got)
 	}
 }

@@ -1,5 +1,5 @@
-// Command setup puts what the tests need and the system lacks into a cache directory: the Postgres majors, and a Python environment with
-// the packages of requirements.txt. Done once, it takes no time. `make test` runs it.
+// Command setup puts what the tests need and the system lacks into a cache directory: the Postgres majors, PgBouncer, and a Python
+// environment with the packages of requirements.txt. Done once, it takes no time. `make test` runs it.
 //
 //	go run ./internal/tools/setup [-cache .cache] [-majors "13 14 15 16 17 18"] [-python python3]
 package main
@@ -61,6 +61,7 @@ func run(ctx context.Context, cache string, majors []string, python string) erro
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return fetchMajors(ctx, cache, majors) })
 	group.Go(func() error { return makeEnvironment(ctx, filepath.Join(cache, "venv"), python) })
+	group.Go(func() error { return unpackPgBouncer(ctx, filepath.Join(cache, "deb")) })
 	return group.Wait()
 }
 
@@ -128,6 +129,64 @@ func makeEnvironment(ctx context.Context, dir, python string) error {
 		return err
 	}
 	fmt.Printf("setup: Python environment in %.1f s\n", time.Since(start).Seconds())
+	return nil
+}
+
+// unpackPgBouncer puts the pooler that tests place before servers, and those of its libraries that the system lacks, into dir, from the
+// system's own package sources and without installing anything: that takes no root.
+func unpackPgBouncer(ctx context.Context, dir string) error {
+	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer", filepath.Join(dir, "usr", "sbin", "pgbouncer")} {
+		if _, err := exec.LookPath(name); err == nil {
+			return nil
+		}
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return errors.New("no pgbouncer: install it, the tests put one in front of servers")
+	}
+	start := time.Now()
+	temp, err := os.MkdirTemp(filepath.Dir(dir), ".deb-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp)
+	// As root apt-get would download as the user _apt, who may not be able to write here.
+	apt := func(args ...string) ([]byte, error) {
+		cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-qq", "-o", "APT::Sandbox::User=root"}, args...)...)
+		cmd.Dir = temp
+		return cmd.Output()
+	}
+	const advice = "cannot get pgbouncer from the system's packages: run `apt-get install pgbouncer` as root (before it `apt-get update`)"
+	// What an installation would fetch: lines like 'http://…/pgbouncer_1.18.0-1_amd64.deb' pgbouncer_1.18.0-1_amd64.deb 213380 SHA256:….
+	uris, err := apt("--print-uris", "--yes", "--no-install-recommends", "install", "pgbouncer")
+	if err != nil {
+		return errors.New(advice)
+	}
+	var packages []string
+	for line := range strings.Lines(string(uris)) {
+		if words := strings.Fields(line); len(words) > 1 && strings.HasSuffix(words[1], ".deb") {
+			name, _, _ := strings.Cut(words[1], "_")
+			packages = append(packages, name)
+		}
+	}
+	if _, err := apt(append([]string{"download"}, packages...)...); err != nil {
+		return errors.New(advice)
+	}
+	archives, err := filepath.Glob(filepath.Join(temp, "*.deb"))
+	if err != nil {
+		return err
+	}
+	for _, archive := range archives {
+		if out, err := exec.CommandContext(ctx, "dpkg-deb", "--extract", archive, filepath.Join(temp, "root")).CombinedOutput(); err != nil {
+			return fmt.Errorf("unpack %s: %w: %s", filepath.Base(archive), err, lastLine(out))
+		}
+	}
+	if _, err := os.Stat(filepath.Join(temp, "root", "usr", "sbin", "pgbouncer")); err != nil {
+		return errors.New(advice)
+	}
+	if err := os.Rename(filepath.Join(temp, "root"), dir); err != nil {
+		return err
+	}
+	fmt.Printf("setup: PgBouncer in %.1f s\n", time.Since(start).Seconds())
 	return nil
 }
 
