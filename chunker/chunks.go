@@ -22,6 +22,9 @@ const (
 	// ByColumn reads a range of a column's values, the rows of one relation
 	// sorted by ctid within it.
 	ByColumn
+	// Placed is a statement whose author placed {chunk}: a range of blocks of
+	// one of its relations.
+	Placed
 	// Own is a statement or relation that the server plans as it likes.
 	Own
 )
@@ -36,6 +39,8 @@ func (k ScanKind) String() string {
 		return "index scan, sorted by ctid"
 	case ByColumn:
 		return "column range"
+	case Placed:
+		return "range of blocks in a statement"
 	case Own:
 		return "the server's own plan"
 	}
@@ -73,8 +78,9 @@ type Chunk struct {
 	Index int
 	// Source is the index in Plan.Sources.
 	Source int
-	// Lo and Hi are the blocks [Lo, Hi) of a TIDRange; Hi is -1 for the last
-	// one of a relation, which is open-ended. Both are -1 for other kinds.
+	// Lo and Hi are the blocks [Lo, Hi) of a TIDRange or Placed chunk; Hi is
+	// -1 for the last one of a relation, which is open-ended. Both are -1 for
+	// other kinds.
 	Lo, Hi int64
 	// EstBytes is about how much of heap and TOAST it reads.
 	EstBytes int64
@@ -84,7 +90,7 @@ type Chunk struct {
 // String names the chunk in errors and logs, without the relation.
 func (c Chunk) String() string {
 	switch {
-	case c.Scan != TIDRange:
+	case c.Lo < 0:
 		return fmt.Sprintf("chunk %d", c.Index)
 	case c.Hi < 0:
 		return fmt.Sprintf("chunk %d blocks [%d,end)", c.Index, c.Lo)
@@ -135,7 +141,7 @@ type Source struct {
 	only   bool  // without what inherits from it: those are other sources
 	first  int64 // index of the first chunk
 	chunks int64
-	blocks int64 // of a chunk, for TIDRange
+	blocks int64 // of a chunk, for TIDRange and Placed
 }
 
 // Chunks is how many chunks the source is cut into.
@@ -154,7 +160,7 @@ func (p *Plan) At(i int) Chunk {
 	s := &p.Sources[k]
 	c := Chunk{Index: i, Source: k, Lo: -1, Hi: -1, EstBytes: s.HeapBytes + s.ToastBytes, Scan: s.Scan}
 	n := int64(i) - s.first
-	if s.Scan != TIDRange {
+	if s.Scan != TIDRange && s.Scan != Placed {
 		c.EstBytes /= s.chunks
 		return c
 	}

@@ -54,7 +54,6 @@ func (n *planNode) walk(visit func(*planNode)) {
 
 // Node types that read a relation's own rows and do nothing else.
 var (
-	seqScans   = map[string]bool{"Seq Scan": true}
 	indexScans = map[string]bool{"Bitmap Heap Scan": true, "Index Scan": true, "Index Only Scan": true}
 	rowScans   = map[string]bool{
 		"Seq Scan": true, "Tid Range Scan": true, "Tid Scan": true, "Foreign Scan": true,

@@ -123,9 +123,29 @@ ORDER BY 3`
 type judgement struct {
 	columns columnTypes // types of the columns in reach
 	types   knownTypes  // user-defined types of the columns in reach
-	// aggregates allows aggregates, window and set-returning functions: in a
-	// statement whose author placed {chunk}, they may stand in subqueries.
-	aggregates bool
+	time    bool        // a column may be a time, with or without zone
+	// statement allows what whole statements have: in one whose author placed
+	// {chunk}, aggregates, window and set-returning functions may stand in
+	// subqueries.
+	statement bool
+}
+
+// add brings a relation's columns into reach. A name that two relations have
+// with different types is of no known type.
+func (j *judgement) add(columns []column) {
+	for _, c := range columns {
+		if t, ok := j.columns[c.Name]; ok && t != c.Type {
+			j.columns[c.Name] = 0
+		} else {
+			j.columns[c.Name] = c.Type
+		}
+		for _, oid := range []uint32{c.Type, c.Element, c.Base} {
+			if oid >= firstUserOID {
+				j.types[oid] = true
+			}
+		}
+		j.time = j.time || c.Type == oidTime || c.Type == oidTimetz || c.Type >= firstUserOID
+	}
 }
 
 // judge says why rows that u decides about could depend on more than
@@ -139,7 +159,7 @@ func judge(ctx context.Context, q Querier, u *usage, j judgement) (why string, e
 		return "", err
 	}
 	for _, w := range keywords {
-		if !harmlessWords[w] && !(j.aggregates && queryKeywords[w]) {
+		if !harmlessWords[w] && !(j.statement && queryKeywords[w]) {
 			return "it uses " + strings.ToUpper(w), nil
 		}
 	}
@@ -177,33 +197,40 @@ func judge(ctx context.Context, q Querier, u *usage, j judgement) (why string, e
 	if err != nil {
 		return "", err
 	}
-	// A time with zone moved to another zone takes today's offset of it: VOLATILE,
-	// and the reason to know whether there can be one (or a time, cast to one).
-	timetz := u.words["time"] || u.words["timetz"] || u.types["time"] || u.types["timetz"]
-	for _, oid := range j.columns {
-		timetz = timetz || oid == oidTime || oid == oidTimetz || oid >= firstUserOID
-	}
+	// A time with zone that is moved to another zone takes that zone's offset of
+	// today, whatever the function's volatility says. Can there be one, or a
+	// time, which is cast to one?
+	timetz := j.time || u.words["time"] || u.words["timetz"] || u.types["time"] || u.types["timetz"]
 	for _, f := range functions {
 		timetz = timetz || f.Name != "timezone" && (f.Result == oidTime || f.Result == oidTimetz || f.Result >= firstUserOID)
 	}
 	found := map[string]bool{}
 	for _, f := range functions {
-		found[f.Name] = true
-		if !f.takes(u.calls[f.Name]) || f.Timetz && f.Builtin && f.Name == "timezone" && !timetz {
+		if !f.takes(u.calls[f.Name]) {
 			continue
 		}
-		if why := f.why(j.aggregates); why != "" {
+		found[f.Name] = true
+		if f.Timetz && f.Name == "timezone" {
+			if timetz {
+				return "a time of day in another time zone depends on the day", nil
+			}
+			continue
+		}
+		if why := f.why(j.statement); why != "" {
 			return why, nil
 		}
 		present[f.Result] = true
 	}
 	for _, n := range keys(calls) {
-		if !found[n] && !isType[n] && !fieldOnly(u.calls[n]) {
+		// In a whole statement x( may be a list of column names.
+		if !found[n] && !isType[n] && !fieldOnly(u.calls[n]) && !j.statement {
 			return fmt.Sprintf("it uses %s( … ), which is no plain function", n), nil
 		}
 	}
-	ops := map[string]bool{"=": true, "<>": true, "<": true, ">": true, "<=": true, ">=": true, "||": true,
-		"~~": true, "!~~": true, "~~*": true, "!~~*": true, "~": true, "!~": true, "~*": true}
+	ops := map[string]bool{
+		"=": true, "<>": true, "<": true, ">": true, "<=": true, ">=": true, "||": true,
+		"~~": true, "!~~": true, "~~*": true, "!~~*": true, "~": true, "!~": true, "~*": true,
+	}
 	for o := range u.operators {
 		ops[o] = true
 	}
@@ -253,15 +280,15 @@ func (f function) takes(args map[int]bool) bool {
 }
 
 // why says what keeps a statement that calls f from being read in pieces.
-func (f function) why(aggregates bool) string {
+func (f function) why(statement bool) string {
 	switch {
 	case f.Kind == "p":
 		return ""
-	case f.Kind == "a" && !aggregates:
+	case f.Kind == "a" && !statement:
 		return "it calls the aggregate " + f.Signature
-	case f.Kind == "w" && !aggregates:
+	case f.Kind == "w" && !statement:
 		return "it calls the window function " + f.Signature
-	case f.Set && !aggregates:
+	case f.Set && !statement:
 		return "it calls the set-returning function " + f.Signature
 	case f.Volatile == "v", f.Volatile == "s" && !(f.Builtin && stableHarmless[f.Name]):
 		return fmt.Sprintf("it calls %s, which is %s", f.Signature, volatility(f.Volatile))

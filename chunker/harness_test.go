@@ -111,3 +111,20 @@ func differ(got, want string) string {
 	}
 	return fmt.Sprintf("got %d lines, want %d", len(g)-1, len(w)-1)
 }
+
+// explainText is the plan of a chunk's statement under its settings.
+func explainText(t testing.TB, conn *pgx.Conn, sql string) string {
+	t.Helper()
+	for _, s := range TIDRange.Settings() {
+		exec(t, conn, s)
+	}
+	rows, err := conn.Query(t.Context(), "EXPLAIN "+sql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
+}

@@ -2,17 +2,21 @@ package chunker
 
 import "fmt"
 
-// Locate is a SELECT of the ctid, as text, of one row (from 0) of a chunk, for telling people where a value stands. False
-// where rows have no ctid of one relation, or come in an order that only the server knows. To be read under the settings
-// of the chunk's scan kind.
-func (p *Plan) Locate(c Chunk, row int64) (string, bool) {
+// Locate is a SELECT of the ctid, as text, of one row (from 0) of a chunk, for
+// telling people where a value stands. It is false where the rows have no ctid
+// of one table, or an order that only the server knows. It is read under the
+// settings of the chunk's scan kind, and costs what reading the chunk costs.
+func (p *Plan) Locate(c Chunk, row int64) (sql string, ok bool) {
 	s := &p.Sources[c.Source]
-	if s.Scan == Own || s.Scan == ByColumn || s.Relation.OID == 0 || s.Relation.Kind != Table && s.Relation.Kind != MaterializedView {
+	switch s.Scan {
+	case TIDRange, Whole, Sorted:
+	default:
 		return "", false
 	}
-	ctid := "ctid"
-	if p.Target.alias != "" {
-		ctid = quote(p.Target.alias) + ".ctid"
+	// A tree that is read as one chunk has rows of several tables.
+	if !s.only && !(p.Target.scan != nil && p.Target.scan.only) {
+		return "", false
 	}
-	return fmt.Sprintf("%s OFFSET %d LIMIT 1", p.scanOf(s, c, []string{ctid + "::pg_catalog.text"}), row), true
+	list := []string{quote(p.Target.alias) + ".ctid::pg_catalog.text"}
+	return fmt.Sprintf("%s OFFSET %d LIMIT 1", p.scanOf(s, c, list), row), true
 }

@@ -20,15 +20,28 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 	if err := p.settings(ctx, q, Whole); err != nil {
 		return err
 	}
+	if err := run(ctx, q, "SAVEPOINT whole"); err != nil {
+		return err
+	}
 	plan, err := explain(ctx, q, statement)
+	if err != nil && t.scan != nil && !connectionLost(err) {
+		// The server took the user's statement, so it is ours that is wrong.
+		if back := run(ctx, q, "ROLLBACK TO SAVEPOINT whole"); back != nil {
+			return back
+		}
+		return p.own(ctx, q, root.ref(), "it cannot be written with a range of blocks")
+	}
 	if err != nil {
 		return p.refused(err)
 	}
 	scans, not := plan.leafScans()
 	switch {
+	case not == "":
+	case cannot != "":
+		return p.own(ctx, q, root.ref(), cannot)
 	case plan.Type == "Result" && len(plan.Plans) == 0:
 		return p.own(ctx, q, root.ref(), "there is nothing to read")
-	case not != "":
+	default:
 		return p.own(ctx, q, root.ref(), "the server's plan has "+not)
 	}
 	p.estimate(plan)
@@ -60,7 +73,7 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 	// range scan, and by nothing else, can be cut.
 	ranged := map[uint32]bool{}
 	if cannot == "" && p.server.Version < tidRangeVersion {
-		cannot = fmt.Sprintf("server version %d has no TID range scans: they came with 14", p.server.Version/10000)
+		cannot = p.tooOld()
 	}
 	if cannot == "" {
 		if cannot, err = p.deparsed(ctx, q, scans[0], columns); err != nil {
@@ -180,7 +193,7 @@ func (p *Plan) deparsed(ctx context.Context, q Querier, scan *planNode, columns 
 		if err != nil {
 			return "the server's plan is not understood", nil //nolint:nilerr // what cannot be read is not split
 		}
-		inspect(use, tokens, scan.Alias, j.columns, false, true)
+		inspect(use, tokens, scan.Alias, j.columns, inPlan)
 	}
 	return judge(ctx, q, use, j)
 }
@@ -244,7 +257,7 @@ func (p *Plan) cut() {
 	if size == 0 {
 		var total int64
 		for i := range p.Sources {
-			if s := &p.Sources[i]; s.Scan == TIDRange {
+			if s := &p.Sources[i]; s.Scan == TIDRange || s.Scan == Placed {
 				total += s.HeapBytes + s.ToastBytes
 			}
 		}
@@ -252,11 +265,16 @@ func (p *Plan) cut() {
 	}
 	for i := range p.Sources {
 		s := &p.Sources[i]
-		if s.Scan != TIDRange {
+		if s.Scan != TIDRange && s.Scan != Placed {
 			continue
 		}
-		if s.blocks, s.chunks = cutBlocks(s.Pages, s.HeapBytes+s.ToastBytes, size); s.chunks == 1 {
+		if s.blocks, s.chunks = cutBlocks(s.Pages, s.HeapBytes+s.ToastBytes, size); s.chunks > 1 {
+			continue
+		}
+		if s.Scan == TIDRange {
 			s.Scan = Whole
+		} else {
+			s.Scan, s.Why = Own, fmt.Sprintf("%s has %d pages", s.Relation, s.Pages)
 		}
 	}
 }

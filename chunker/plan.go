@@ -188,6 +188,10 @@ func (p *Plan) estimate(plan *planNode) {
 	p.EstRows, p.EstBytes = rows(plan.Rows), rows(plan.Rows*plan.Width)
 }
 
+func (p *Plan) tooOld() string {
+	return fmt.Sprintf("server version %d has no TID range scans: they came with 14", p.server.Version/10000)
+}
+
 // rows turns a planner's number into an int64.
 func rows(f float64) int64 {
 	if f > math.MaxInt64/2 {
@@ -264,7 +268,7 @@ func (p *Plan) makeList(columns []column) (*usage, error) {
 			if err != nil {
 				return nil, err
 			}
-			inspect(use, tokens, t.alias, types, false, false)
+			inspect(use, tokens, t.alias, types, inCondition)
 		}
 		return use, nil
 	}
@@ -280,24 +284,17 @@ func (p *Plan) makeList(columns []column) (*usage, error) {
 			continue
 		}
 		list = append(list, t.scan.text(it.from, it.to))
-		inspect(use, tokens[it.from:it.to], t.alias, types, true, false)
+		inspect(use, tokens[it.from:it.to], t.alias, types, inListItem)
 	}
 	p.list = strings.Join(list, ", ")
-	inspect(use, tokens[t.scan.whereFrom:], t.alias, types, false, false)
+	inspect(use, tokens[t.scan.whereFrom:], t.alias, types, inCondition)
 	return use, nil
 }
 
-// judgement gives what is known of the columns to judge.
+// judgementOf is a judgement over the columns of one relation.
 func judgementOf(columns []column) judgement {
 	j := judgement{columns: columnTypes{}, types: knownTypes{}}
-	for _, c := range columns {
-		j.columns[c.Name] = c.Type
-		for _, oid := range []uint32{c.Type, c.Element, c.Base} {
-			if oid >= firstUserOID {
-				j.types[oid] = true
-			}
-		}
-	}
+	j.add(columns)
 	return j
 }
 
@@ -370,7 +367,7 @@ func (p *Plan) sum() {
 		p.HeapBytes += s.HeapBytes
 		p.ToastBytes += s.ToastBytes
 		switch {
-		case s.Scan == TIDRange:
+		case s.Scan == TIDRange, s.Scan == Placed:
 			cut++
 			p.CacheBytes += s.HeapBytes + s.ToastBytes
 		case s.Scan == Whole && s.HeapBytes > p.server.Buffers/4:

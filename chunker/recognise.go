@@ -27,12 +27,14 @@ type scanItem struct {
 	star     bool // * or alias.*
 }
 
+const aJoin = "a join"
+
 // clauses end a table reference or a condition: none may follow in a plain scan.
 var clauses = map[string]string{
 	"group": "GROUP BY", "having": "HAVING", "window": "WINDOW", "order": "ORDER BY", "limit": "LIMIT",
 	"offset": "OFFSET", "fetch": "FETCH", "for": "FOR UPDATE or SHARE", "union": "UNION", "intersect": "INTERSECT",
-	"except": "EXCEPT", "tablesample": "TABLESAMPLE", "join": "a join", "cross": "a join", "natural": "a join",
-	"left": "a join", "right": "a join", "full": "a join", "inner": "a join", "on": "a join", "using": "a join",
+	"except": "EXCEPT", "tablesample": "TABLESAMPLE", "join": aJoin, "cross": aJoin, "natural": aJoin,
+	"left": aJoin, "right": aJoin, "full": aJoin, "inner": aJoin, "on": aJoin, "using": aJoin,
 }
 
 // recognise reads s as a plain scan. If it is none, why says what it has.
@@ -48,6 +50,9 @@ func recognise(s *statement) (sc *scan, why string) {
 	case tokens[0].is("table"):
 		return nil, "it is TABLE"
 	}
+	if len(tokens) > 1 && (tokens[1].is("distinct") || tokens[1].is("all")) {
+		return nil, "it has " + strings.ToUpper(tokens[1].val)
+	}
 	from := -1
 	for i := 1; i < len(tokens); i++ {
 		if s.depth[i] != 0 || tokens[i].kind != tokWord {
@@ -61,7 +66,7 @@ func recognise(s *statement) (sc *scan, why string) {
 			from = i
 			break
 		}
-		if c, ok := clauses[tokens[i].val]; ok {
+		if c := clauses[tokens[i].val]; c != "" && c != aJoin {
 			return nil, "it has " + c
 		}
 	}
@@ -70,9 +75,6 @@ func recognise(s *statement) (sc *scan, why string) {
 	}
 	if from == 1 {
 		return nil, "it selects no columns"
-	}
-	if tokens[1].is("distinct") {
-		return nil, "it has DISTINCT"
 	}
 	sc = &scan{stmt: s, whereFrom: len(tokens)}
 	if why := sc.list(1, from); why != "" {
@@ -176,11 +178,33 @@ func (sc *scan) table(i int) string {
 		if s.depth[i] != 0 || t.kind != tokWord || s.tokens[i-1].is(".") {
 			continue
 		}
-		if c, ok := clauses[t.val]; ok {
+		if c := clauses[t.val]; c != "" && c != aJoin { // LEFT( … ) is a function
 			return "it has " + c
 		}
 	}
 	return ""
+}
+
+// unqualify is the statement without the schema in schema.table.column: in a
+// chunk's statement the table is an alias, which has none.
+func (s *statement) unqualify(r RelationRef) *statement {
+	var b strings.Builder
+	from := 0
+	name := func(i int, want string) bool { return s.tokens[i].name() && s.tokens[i].val == want }
+	for i := 0; i+3 < len(s.tokens); i++ {
+		if name(i, r.Schema) && s.tokens[i+1].is(".") && name(i+2, r.Name) && s.tokens[i+3].is(".") && (i == 0 || !s.tokens[i-1].is(".")) {
+			b.WriteString(s.text[from:s.tokens[i].pos])
+			from = s.tokens[i+2].pos
+		}
+	}
+	if from == 0 {
+		return s
+	}
+	short, err := parseStatement(b.String() + s.text[from:])
+	if err != nil {
+		return s
+	}
+	return short
 }
 
 // text is the user's text of tokens [from, to), comments between them included.
@@ -303,18 +327,25 @@ func dateOrTime(oid uint32) bool {
 	return false
 }
 
+// inspectMode is where the tokens of an expression come from.
+type inspectMode uint8
+
+const (
+	inCondition inspectMode = iota // a WHERE condition
+	inListItem                     // an item of the select list, with its label
+	inPlan                         // the server's EXPLAIN: constants are values, casts were judged before
+	inStatement                    // a whole statement, with aliases and subqueries
+)
+
 // inspector walks over an expression's tokens.
 type inspector struct {
 	tokens  []token
 	alias   string
 	columns columnTypes
 	u       *usage
-	// deparsed expressions are the server's own: constants in them are values
-	// already, and casts were judged where the user wrote them.
-	deparsed bool
-	castAs   map[int]int // the AS of a CAST → its opening parenthesis
-	castEnd  int         // the token after the type of the last ::, or CAST
-	labels   bool        // at depth 0, AS gives a label
+	mode    inspectMode
+	castAs  map[int]int // the AS of a CAST → its opening parenthesis
+	castEnd int         // the token after the type of the last ::, or CAST
 }
 
 // isColumn reports whether t, standing alone, can be a column. An unquoted
@@ -326,8 +357,8 @@ func (in *inspector) isColumn(t token) bool {
 }
 
 // inspect adds to u what the expression in tokens uses.
-func inspect(u *usage, tokens []token, alias string, columns columnTypes, labels, deparsed bool) {
-	in := inspector{tokens: tokens, alias: alias, columns: columns, u: u, deparsed: deparsed, castAs: map[int]int{}, labels: labels}
+func inspect(u *usage, tokens []token, alias string, columns columnTypes, mode inspectMode) {
+	in := inspector{tokens: tokens, alias: alias, columns: columns, u: u, mode: mode, castAs: map[int]int{}}
 	depth := 0
 	for i := 0; i < len(tokens) && u.why == ""; {
 		switch {
@@ -353,7 +384,7 @@ func (in *inspector) token(i, depth int) int {
 	switch t.kind {
 	case tokString:
 		u.expr = true
-		if !in.deparsed && readsClock(t.val) {
+		if in.mode != inPlan && readsClock(t.val) {
 			u.refuse("the text constant %s could be read as the present time", literal(shorten(t.val)))
 		}
 	case tokNumber:
@@ -370,6 +401,7 @@ func (in *inspector) token(i, depth int) int {
 		}
 	case tokWord, tokQuoted:
 		return in.name(i, depth)
+	case tokChunk:
 	default:
 		u.refuse("%s is not understood", t.val)
 	}
@@ -406,7 +438,12 @@ func (in *inspector) name(i, depth int) int {
 		if open, ok := in.castAs[i]; ok {
 			return in.cast(i+1, !in.simple(open+1, i))
 		}
-		if depth == 0 && in.labels && next.name() && i+2 == len(in.tokens) {
+		switch {
+		case in.mode == inStatement && next.name():
+			return i + 2 // a label or an alias
+		case in.mode == inStatement:
+			return i + 1 // WITH x AS (
+		case depth == 0 && in.mode == inListItem && next.name() && i+2 == len(in.tokens):
 			return i + 2
 		}
 		u.refuse("AS is not understood")
@@ -418,6 +455,8 @@ func (in *inspector) name(i, depth int) int {
 	switch {
 	case sessionWords[word]:
 		u.refuse("%s reads the time or the session", strings.ToUpper(word))
+		return i + 1
+	case in.mode == inStatement && (queryWords[word] || word == "with" || word == "over"):
 		return i + 1
 	case queryWords[word] && !(in.isColumn(t) && !next.is("(")), word == "with" && !next.is("time"):
 		u.refuse("it has a subquery or a grouping (%s)", strings.ToUpper(word))
@@ -444,7 +483,7 @@ func (in *inspector) name(i, depth int) int {
 		if word == "cast" {
 			in.noteCast(i + 1)
 		}
-		if word != "" && beforeParen[word] {
+		if word != "" && (beforeParen[word] || in.mode == inStatement && queryKeywords[word]) {
 			return i + 1
 		}
 		in.called(i)
@@ -472,12 +511,13 @@ func (in *inspector) qualified(i int) int {
 	case in.at(i + 1).is("("):
 		in.u.expr = true
 		in.called(i)
+	case in.at(i+1).is(".") && in.mode == inStatement:
 	case in.at(i + 1).is("."):
 		// schema.table.column: its table is called otherwise in a chunk.
 		in.u.refuse("it names a column by its schema")
 	default:
 		_, column := in.columns[t.val]
-		if owner := in.at(i - 2); column && owner.name() && owner.val == in.alias {
+		if owner := in.at(i - 2); column && owner.name() && (owner.val == in.alias || in.mode == inStatement) {
 			return i + 1
 		}
 		// A field of a composite value, or a function in the clothes of one.
@@ -563,7 +603,7 @@ func (in *inspector) simple(from, to int) bool {
 			in.isColumn(t) && !harmlessWords[t.val] && dateOrTime(in.columns[t.val])
 	case 3:
 		a, dot, c := in.tokens[from], in.tokens[from+1], in.tokens[from+2]
-		return a.name() && a.val == in.alias && dot.is(".") && c.name() && dateOrTime(in.columns[c.val])
+		return a.name() && (a.val == in.alias || in.mode == inStatement) && dot.is(".") && c.name() && dateOrTime(in.columns[c.val])
 	}
 	return false
 }

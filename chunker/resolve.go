@@ -238,7 +238,7 @@ func (t *Target) resolve(ctx context.Context, q Querier) error {
 		return t.resolveScan(ctx, q)
 	}
 	if t.Shape == Placeholder {
-		return t.resolvePlaceholder(ctx, q, srv)
+		return t.resolvePlaceholder(ctx, q)
 	}
 	return nil
 }
@@ -693,6 +693,11 @@ func (t *Target) resolveScan(ctx context.Context, q Querier) error {
 	for _, r := range t.Lock {
 		if r.OID == oid {
 			t.Relation.Lock = r.Lock
+		}
+	}
+	if t.scan.alias == "" {
+		if short, _ := recognise(t.stmt.unqualify(t.Relation)); short != nil {
+			t.scan = short
 		}
 	}
 	t.where = t.scan.where()

@@ -118,7 +118,7 @@ func (p *Plan) displayOID(oid uint32) string {
 
 // sameColumns compares the columns of a chunk with those of the statement.
 func (p *Plan) sameColumns(ctx context.Context, q Querier, want []pgconn.FieldDescription) error {
-	i := slices.IndexFunc(p.Sources, func(s Source) bool { return s.Scan != Own })
+	i := slices.IndexFunc(p.Sources, func(s Source) bool { return s.Scan != Own && s.Scan != Placed })
 	if i < 0 {
 		return nil
 	}

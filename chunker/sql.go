@@ -11,18 +11,17 @@ func (p *Plan) SQL(c Chunk, exprs []string) string {
 		exprs = nil
 	}
 	s := &p.Sources[c.Source]
-	if s.Scan == Own {
-		sql := p.statementOf(s)
-		if exprs == nil {
-			return sql
-		}
-		return "SELECT " + strings.Join(exprs, ", ") + " FROM (" + sql + "\n) AS q"
+	var sql string
+	switch {
+	case s.Scan == Own:
+		sql = p.statementOf(s)
+	case s.Scan == Placed:
+		sql = p.Target.stmt.replaceChunk("(" + tidPredicate(p.Target.alias, c.Lo, c.Hi) + ")")
+	case p.direct && exprs != nil:
+		return p.scanOf(s, c, exprs)
+	default:
+		sql = p.scanOf(s, c, []string{p.list})
 	}
-	list := []string{p.list}
-	if p.direct && exprs != nil {
-		list, exprs = exprs, nil
-	}
-	sql := p.scanOf(s, c, list)
 	if exprs == nil {
 		return sql
 	}
