@@ -64,8 +64,12 @@ var rules = map[string]rule{
 		why: "it makes a file of batches and knows no Postgres; only pyarrow and DuckDB, which read its files back, come from pgtest", testsMay: []string{"internal/pgtest"},
 	},
 	"butler": {
-		may: []string{"internal/column"},
+		may: []string{"internal/column", "butler/internal/colchunk"},
 		why: "it reads Butler repositories; writing a file is parquetw's", testsMay: []string{"internal/pgtest"},
+	},
+	"butler/internal/colchunk": {
+		may: []string{"internal/column"}, mayNot: []string{pgx},
+		why: "it reads column chunks and knows neither repositories nor registries",
 	},
 	"internal/column":   {why: "it is what decoders and encoder share, below them all"},
 	"internal/pgbin":    {why: "it is a cursor over bytes, below all that decode"},
