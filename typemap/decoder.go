@@ -77,7 +77,8 @@ type Decoder struct {
 	strict   bool
 	geo      []geoStats
 	scratch  [][]byte // one a node, for a value's unescaped text
-	unquoted []byte   // a CSV field without its doubled quotes
+	tail     [2 * quickBytes]byte
+	unquoted []byte // a CSV field without its doubled quotes
 }
 
 // NewDecoder gives a Decoder for streams of the plan's transport.

@@ -213,20 +213,28 @@ func parseFloat64(v []byte) (uint64, error) {
 	return math.Float64bits(f), nil
 }
 
+// narrow gives the bits of the float32 nearest to a decimal whose nearest float64 is f ≥ 0. The nearest to f is it unless
+// f lies exactly between two float32s, where the decimal may be on either side, or where float32s are subnormal or end:
+// not ok.
+func narrow(f float64, neg bool) (uint32, bool) {
+	b := math.Float64bits(f)
+	if exp := b >> 52; b != 0 && (b&(1<<29-1) == 1<<28 || exp <= 1023-126 || exp >= 1023+127) {
+		return 0, false
+	}
+	b32 := math.Float32bits(float32(f))
+	if neg {
+		b32 |= 1 << 31
+	}
+	return b32, true
+}
+
 // parseFloat32 is parseFloat64 for a real: rounded once, never by way of another float64.
 func parseFloat32(v []byte) (uint32, error) {
 	m, e, neg, many, ok := scanDecimal(v)
 	if ok && !many && m < 1<<53 && uint(e+22) <= 44 {
 		f, _ := decimalFloat(m, e)
-		b := math.Float64bits(f)
-		// f is the float64 nearest to the decimal. Its float32 is the decimal's, too, unless f lies exactly between two
-		// float32s, where the decimal may be on either side, or where float32s are subnormal or end.
-		if exp := b >> 52; m == 0 || (b&(1<<29-1) != 1<<28 && exp > 1023-126 && exp < 1023+127) {
-			b32 := math.Float32bits(float32(f))
-			if neg {
-				b32 |= 1 << 31
-			}
-			return b32, nil
+		if b, ok := narrow(f, neg); ok {
+			return b, nil
 		}
 	}
 	if !ok {
