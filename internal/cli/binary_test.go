@@ -77,7 +77,7 @@ func TestBinary(t *testing.T) {
 		var errOut bytes.Buffer
 		cmd.Stdout, cmd.Stderr = write, &errOut
 		_ = cmd.Run()
-		if cmd.ProcessState.ExitCode() != codeFailed || !strings.Contains(errOut.String(), "write to standard output: ") {
+		if cmd.ProcessState.ExitCode() != codeFailed || !strings.Contains(errOut.String(), "error: write to standard output: broken pipe\n") {
 			t.Errorf("got %v, %q", cmd.ProcessState, errOut.String())
 		}
 	})

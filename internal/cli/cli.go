@@ -120,7 +120,7 @@ func findCommand(name string) (command, error) {
 // print writes a result to stdout.
 func (a *app) print(s string) error {
 	if _, err := io.WriteString(a.Stdout, s); err != nil {
-		return fmt.Errorf("write to standard output: %w", err)
+		return &hinted{fmt.Errorf("write to standard output: %w", reason(err)), codeFailed, ""}
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func demoCommand() command {
 			"FAST_EXPORT_PG_BIN names the directory of the Postgres programs to use, FAST_EXPORT_CACHE another cache directory.",
 		example: "fast-export demo --rows 1000000",
 		new: func(f *flags) runFunc {
-			o := &demoOptions{rows: 200_000, parallel: int64(min(runtime.NumCPU(), 8))}
+			o := &demoOptions{rows: 100_000, parallel: int64(min(runtime.NumCPU(), 8))}
 			f.group("Demo")
 			f.Var(count{&o.rows, 1, 1e9}, "rows", "`N` rows of the largest table, about 500 bytes each")
 			f.StringVar(&o.outDir, "out-dir", "", "`DIRECTORY` an existing one for the files (default: a new one for temporary files)")
@@ -52,6 +52,11 @@ func (o *demoOptions) demo(ctx context.Context, a *app) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil && o.outDir == "" {
+			_ = os.Remove(dir) // ours, and empty if nothing was exported
+		}
+	}()
 	install, err := findPostgres(ctx, a.Getenv, say)
 	if err != nil {
 		return err
@@ -144,7 +149,7 @@ func lookAt(r *export.Result) string {
 	first := r.Files[0].Path
 	return "\n" + table("", []string{"file", "rows", "size"}, rows) + fmt.Sprintf(`
 Look at them, for example:
-  duckdb -c "SELECT stn, count(*) FROM '%[1]s' GROUP BY stn ORDER BY 2 DESC LIMIT 5"
+  python3 -c "import duckdb; duckdb.sql('SELECT stn, count(*) FROM \\'%[1]s\\' GROUP BY stn ORDER BY 2 DESC LIMIT 5').show()"
   python3 -c "import pyarrow.parquet as pq; print(pq.read_table('%[1]s').slice(0, 3).to_pylist())"
 `, first)
 }

@@ -302,26 +302,25 @@ func (o *exportOptions) runAndTell(ctx context.Context, a *app, cfg export.Confi
 	cfg.Log = a.logger(show, o.logLevel)
 	result, err := a.run(ctx, cfg)
 	show.Close()
-	if result == nil || err != nil && errors.As(context.Cause(ctx), new(Interrupted)) {
+	_, partial := errors.AsType[*export.PartialError](err)
+	if err != nil && !partial || errors.As(context.Cause(ctx), new(Interrupted)) {
 		return err
 	}
-	// Files may stand although others failed.
-	if _, ok := errors.AsType[*export.PartialError](err); ok {
-		for _, f := range result.Files {
-			if f.Err != nil {
-				text := strings.Join(describe(f.Err), "\n")
-				fmt.Fprintln(a.Stderr, "error: "+f.Path+": "+strings.TrimPrefix(text, "error: "))
-			}
+	for _, f := range result.Files {
+		if f.Err != nil {
+			text := strings.Join(describe(f.Err), "\n")
+			fmt.Fprintln(a.Stderr, "error: "+f.Path+": "+strings.TrimPrefix(text, "error: "))
+		}
+	}
+	// Some files may stand although others failed.
+	if o.report != "" {
+		if rerr := writeReport(o.report, result); err == nil {
+			err = rerr
 		}
 	}
 	if !o.quiet && anyDone(result) {
 		if perr := a.print(summary(result, show.Warnings())); err == nil {
 			err = perr
-		}
-	}
-	if o.report != "" && anyDone(result) {
-		if rerr := writeReport(o.report, result); err == nil {
-			err = rerr
 		}
 	}
 	return err

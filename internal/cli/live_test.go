@@ -8,6 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"fast-export/internal/pgtest"
 )
@@ -15,7 +18,9 @@ import (
 // live runs the program against a database.
 func live(t *testing.T, dsn string, args ...string) outcome {
 	t.Helper()
-	return callIn(t, t.Context(), t.TempDir(), "", nil, append([]string{"--dsn", dsn, "--progress", "none"}, args...)...)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // what hangs must not hang the suite
+	defer cancel()
+	return callIn(t, ctx, t.TempDir(), "", nil, append([]string{"--dsn", dsn, "--progress", "none"}, args...)...)
 }
 
 func TestExportOfATable(t *testing.T) {
@@ -76,7 +81,17 @@ func TestBadInput(t *testing.T) {
 	pgtest.Exec(t, dsn, "CREATE TABLE t (id int, secret text, d date)", "INSERT INTO t VALUES (1, 'x', '2024-01-01'), (2, 'y', 'infinity')",
 		"CREATE TABLE locked (x int)", "CREATE TABLE hidden (x int)", "ALTER TABLE hidden ENABLE ROW LEVEL SECURITY", "CREATE POLICY few ON hidden USING (x > 1)",
 		"CREATE ROLE "+role+" LOGIN", "GRANT SELECT (id) ON t TO "+role, "GRANT SELECT ON hidden TO "+role)
-	t.Cleanup(func() { pgtest.Exec(t, dsn, "DROP OWNED BY "+role, "DROP ROLE "+role) })
+	t.Cleanup(func() {
+		conn, err := pgx.Connect(context.Background(), dsn) // the test's context has ended
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close(context.Background())
+		if _, err := conn.Exec(context.Background(), "DROP OWNED BY "+role+"; DROP ROLE "+role); err != nil {
+			t.Error(err)
+		}
+	})
 	as := dsn + " user=" + role
 
 	dir := t.TempDir()

@@ -327,7 +327,8 @@ func (d *Display) figures(now time.Time, whole bool) figures {
 	if dt := now.Sub(since.at).Seconds(); dt > 0 {
 		f.rowsPerSecond = float64(f.rows-since.rows) / dt
 	}
-	if t := d.planned.Load(); t != nil && f.heapBytes > 0 && f.plan.EstBytes > 0 {
+	// What is left to write once all rows are here is not known.
+	if t := d.planned.Load(); t != nil && f.phase != "writing" && f.heapBytes > 0 && f.plan.EstBytes > 0 {
 		rest := max(0, float64(f.plan.EstBytes-f.heapBytes))
 		f.left = time.Duration(float64(now.Sub(*t)) * rest / float64(f.heapBytes))
 	}
@@ -336,11 +337,11 @@ func (d *Display) figures(now time.Time, whole bool) figures {
 
 // parts are what a person wants to know, the most important first.
 func (f figures) parts() []string {
-	parts := []string{humanize.Comma(f.rows) + " rows", humanize.Comma(int64(f.rowsPerSecond)) + " rows/s"}
+	parts := []string{rows(f.rows), humanize.Comma(int64(f.rowsPerSecond)) + " rows/s"}
 	if f.rows == 0 && f.phase != "" {
 		parts = []string{f.phase}
 	}
-	if f.left >= 0 && f.phase != "writing" {
+	if f.left >= 0 {
 		parts = append(parts, Duration(f.left)+" left")
 	}
 	return append(parts, humanize.IBytes(uint64(f.copyBytes))+" copied", Duration(f.elapsed))
@@ -354,12 +355,19 @@ func (f figures) plain() string {
 	if f.plan.EstBytes > 0 {
 		parts = append(parts, fmt.Sprintf("%d%%", min(100, f.heapBytes*100/f.plan.EstBytes)))
 	}
-	parts = append(parts, humanize.Comma(f.rows)+" rows", humanize.IBytes(uint64(f.copyBytes))+" copied",
+	parts = append(parts, rows(f.rows), humanize.IBytes(uint64(f.copyBytes))+" copied",
 		humanize.Comma(int64(f.rowsPerSecond))+" rows/s")
 	if f.left >= 0 {
 		parts = append(parts, Duration(f.left)+" left")
 	}
 	return "progress: " + strings.Join(parts, ", ")
+}
+
+func rows(n int64) string {
+	if n == 1 {
+		return "1 row"
+	}
+	return humanize.Comma(n) + " rows"
 }
 
 // Duration is d for people: 0.3s, 12s, 3m05s, 2h10m.
