@@ -14,20 +14,58 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-// session is a connection inside a snapshot, as a coordinator or worker has it.
-func session(t testing.TB, dsn string) *pgx.Conn {
+// sessions are the connections of a run: a scout that resolves, a coordinator
+// that plans in its snapshot, and two workers that adopt the snapshot and read
+// in turns, so that what differs from session to session shows. One request is
+// under way at a time.
+type sessions struct {
+	scout, coord *pgx.Conn
+	workers      [2]*pgx.Conn
+}
+
+func open(t testing.TB, dsn string) *sessions {
 	t.Helper()
-	conn := pgtest.Connect(t, dsn)
-	exec(t, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-	for _, s := range []string{"row_security = off", "TimeZone = 'UTC'", "synchronize_seqscans = off", "max_parallel_workers_per_gather = 0", "jit = off"} {
-		exec(t, conn, "SET LOCAL "+s)
+	s := &sessions{scout: pgtest.Connect(t, dsn), coord: pgtest.Connect(t, dsn)}
+	for i := range s.workers {
+		s.workers[i] = pgtest.Connect(t, dsn)
 	}
-	return conn
+	return s
+}
+
+// exporting is one request on the way that the program takes it.
+type exporting struct {
+	*sessions
+	t    testing.TB
+	plan *Plan
+	scan [2]ScanKind
+}
+
+var sessionSettings = []string{
+	"row_security = off", "TimeZone = 'UTC'", "synchronize_seqscans = off", "max_parallel_workers_per_gather = 0", "jit = off",
+	"lock_timeout = '10s'",
+}
+
+// begin starts a transaction with the settings of the program's sessions, in
+// a snapshot if one is given.
+func begin(t testing.TB, conn *pgx.Conn, snapshot string) {
+	t.Helper()
+	if conn.PgConn().TxStatus() != 'I' {
+		exec(t, conn, "ROLLBACK")
+	}
+	exec(t, conn, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+	if snapshot != "" {
+		exec(t, conn, "SET TRANSACTION SNAPSHOT "+literal(snapshot))
+	}
+	set := make([]string, len(sessionSettings))
+	for i, s := range sessionSettings {
+		set[i] = "SET LOCAL " + s
+	}
+	exec(t, conn, strings.Join(set, "; "))
 }
 
 func exec(t testing.TB, conn *pgx.Conn, sql string) {
 	t.Helper()
-	if _, err := conn.Exec(t.Context(), sql); err != nil {
+	if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 }
@@ -36,69 +74,133 @@ func exec(t testing.TB, conn *pgx.Conn, sql string) {
 func copyOut(t testing.TB, conn *pgx.Conn, sql string) string {
 	t.Helper()
 	var b bytes.Buffer
-	if _, err := conn.PgConn().CopyTo(context.Background(), &b, "COPY ("+sql+") TO STDOUT"); err != nil {
+	if _, err := conn.PgConn().CopyTo(context.Background(), &b, "COPY ("+sql+"\n) TO STDOUT"); err != nil {
 		t.Fatalf("COPY (%s): %v", sql, err)
 	}
 	return b.String()
 }
 
-// planned resolves and plans a request, as the program does.
-func planned(t testing.TB, dsn string, req Request, o Options) (*Plan, *pgx.Conn, error) {
+// plan resolves and plans a request. between runs after resolving and before
+// locking, where others may do what they like.
+func (s *sessions) plan(t testing.TB, req Request, o Options, between ...func()) (*exporting, error) {
 	t.Helper()
-	scout := pgtest.Connect(t, dsn)
-	target, err := Resolve(t.Context(), scout, req)
+	target, err := Resolve(t.Context(), s.scout, req)
+	if status := s.scout.PgConn().TxStatus(); status != 'I' {
+		t.Fatalf("after Resolve the scout's transaction status is %c", status)
+	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	conn := session(t, dsn)
-	if lock := target.LockTable(false); lock != "" {
-		exec(t, conn, lock)
+	for _, f := range between {
+		f()
 	}
-	if target.LockSelect != "" {
-		exec(t, conn, target.LockSelect)
+	e := &exporting{sessions: s, t: t}
+	begin(t, s.coord, "")
+	if req.RowSecurity {
+		exec(t, s.coord, "SET LOCAL row_security = on")
 	}
-	p, err := NewPlan(t.Context(), conn, target, o)
-	if err == nil {
-		if _, err := conn.Exec(t.Context(), "SELECT 1"); err != nil {
-			t.Fatalf("after NewPlan the transaction is not usable: %v", err)
+	e.lock(s.coord, target)
+	var snapshot string
+	if err := s.coord.QueryRow(t.Context(), "SELECT pg_export_snapshot()").Scan(&snapshot); err != nil {
+		t.Fatal(err)
+	}
+	e.plan, err = NewPlan(t.Context(), s.coord, target, o)
+	if status := s.coord.PgConn().TxStatus(); status != 'T' {
+		t.Fatalf("after NewPlan the coordinator's transaction status is %c", status)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range s.workers {
+		begin(t, w, snapshot)
+		if req.RowSecurity {
+			exec(t, w, "SET LOCAL row_security = on")
 		}
+		e.lock(w, target)
 	}
-	return p, conn, err
+	return e, nil
 }
 
-func mustPlan(t testing.TB, dsn string, req Request, o Options) (*Plan, *pgx.Conn) {
+func (e *exporting) lock(conn *pgx.Conn, target *Target) {
+	e.t.Helper()
+	if lock := target.LockTable(false); lock != "" {
+		exec(e.t, conn, lock)
+	}
+	if target.LockSelect != "" {
+		exec(e.t, conn, target.LockSelect)
+	}
+}
+
+func (s *sessions) mustPlan(t testing.TB, req Request, o Options) *exporting {
 	t.Helper()
-	p, conn, err := planned(t, dsn, req, o)
+	e, err := s.plan(t, req, o)
 	if err != nil {
 		t.Fatalf("%+v: %v", req, err)
 	}
-	return p, conn
+	return e
 }
 
-// rowsOf reads a plan chunk by chunk.
-func rowsOf(t testing.TB, conn *pgx.Conn, p *Plan, exprs []string) string {
-	t.Helper()
+// chunk reads one chunk.
+func (e *exporting) chunk(i int, exprs []string) string {
+	e.t.Helper()
+	c, w := e.plan.At(i), i%len(e.workers)
+	if c.Scan != e.scan[w] {
+		e.scan[w] = c.Scan
+		exec(e.t, e.workers[w], strings.Join(c.Scan.Settings(), "; "))
+	}
+	return copyOut(e.t, e.workers[w], e.plan.SQL(c, exprs))
+}
+
+// rows reads all chunks, in order.
+func (e *exporting) rows(exprs []string) string {
+	e.t.Helper()
 	var b strings.Builder
-	for i := range p.Len() {
-		c := p.At(i)
-		for _, s := range c.Scan.Settings() {
-			exec(t, conn, s)
-		}
-		b.WriteString(copyOut(t, conn, p.SQL(c, exprs)))
+	for i := range e.plan.Len() {
+		b.WriteString(e.chunk(i, exprs))
 	}
 	return b.String()
 }
 
-// inScanOrder is the statement's result in the order of a sequential scan.
-func inScanOrder(t testing.TB, conn *pgx.Conn, sql string) string {
-	t.Helper()
-	for _, s := range Whole.Settings() {
-		exec(t, conn, s)
+// asText are expressions that make every result column a text.
+func (e *exporting) asText() []string {
+	exprs := make([]string, len(e.plan.Columns))
+	for i, c := range e.plan.Columns {
+		exprs[i] = quote(c.Name) + "::pg_catalog.text"
 	}
-	return copyOut(t, conn, sql)
+	return exprs
 }
 
-// differ shows where two texts part.
+// inScanOrder is a statement's result in the order of a sequential scan, read
+// by one connection in the same snapshot.
+func (e *exporting) inScanOrder(sql string) string {
+	e.t.Helper()
+	exec(e.t, e.coord, strings.Join(Whole.Settings(), "; "))
+	return copyOut(e.t, e.coord, sql)
+}
+
+// explainChunk is the server's plan of a chunk's statement under its settings.
+func (e *exporting) explainChunk(i int, exprs []string) string {
+	e.t.Helper()
+	c := e.plan.At(i)
+	exec(e.t, e.coord, strings.Join(c.Scan.Settings(), "; "))
+	return queryText(e.t, e.coord, "EXPLAIN "+e.plan.SQL(c, exprs))
+}
+
+// queryText is a query's rows of one text each, a line a row.
+func queryText(t testing.TB, conn *pgx.Conn, sql string) string {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), sql)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// differ shows where two texts part, "" if they do not.
 func differ(got, want string) string {
 	if got == want {
 		return ""
@@ -110,21 +212,4 @@ func differ(got, want string) string {
 		}
 	}
 	return fmt.Sprintf("got %d lines, want %d", len(g)-1, len(w)-1)
-}
-
-// explainText is the plan of a chunk's statement under its settings.
-func explainText(t testing.TB, conn *pgx.Conn, sql string) string {
-	t.Helper()
-	for _, s := range TIDRange.Settings() {
-		exec(t, conn, s)
-	}
-	rows, err := conn.Query(t.Context(), "EXPLAIN "+sql)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Join(lines, "\n")
 }

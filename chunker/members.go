@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // members plans a relation with rows of its own, table by table: itself, its
@@ -75,6 +76,9 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 	if cannot == "" && p.server.Version < tidRangeVersion {
 		cannot = p.tooOld()
 	}
+	if cannot == "" && !mayRead(columns, "ctid") {
+		cannot = "SELECT is not granted on the whole table, nor on its column ctid"
+	}
 	if cannot == "" {
 		if cannot, err = p.deparsed(ctx, q, scans[0], columns); err != nil {
 			return err
@@ -85,9 +89,11 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 			return err
 		}
 	}
-	found, err := p.indexCosts(ctx, q, statement, byName)
-	if err != nil {
-		return err
+	var found map[uint32]*planNode
+	if t.where != "" && mayRead(columns, "ctid") {
+		if found, err = p.indexCosts(ctx, q, statement, byName); err != nil {
+			return err
+		}
 	}
 	for i, f := range leaves {
 		src := Source{
@@ -113,6 +119,12 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 		p.useIndex(&p.Sources[i], scans[i], found[p.Sources[i].Relation.OID])
 	}
 	return nil
+}
+
+// mayRead reports whether a column may be read.
+func mayRead(columns []column, name string) bool {
+	i := slices.IndexFunc(columns, func(c column) bool { return c.Name == name })
+	return i >= 0 && columns[i].MayRead
 }
 
 // lostMembers checks that the tables of the tree are all read: a partition
@@ -228,9 +240,6 @@ func (p *Plan) ranged(ctx context.Context, q Querier, tree []facts, statement st
 
 // indexCosts are the scans that the server chooses when it may use indexes.
 func (p *Plan) indexCosts(ctx context.Context, q Querier, statement string, byName map[string]*facts) (map[uint32]*planNode, error) {
-	if p.Target.where == "" {
-		return nil, nil
-	}
 	if err := p.settings(ctx, q, Sorted); err != nil {
 		return nil, err
 	}
