@@ -1,0 +1,638 @@
+package butler
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// datasetType is a row of dataset_type, with its dimensions.
+type datasetType struct {
+	id           int64
+	name         string // as the user knows it
+	storageClass string // as the user knows it
+	tags         string // table of memberships
+	calibs       string // table of validity ranges, "" where the type is no calibration
+	group        dimensionGroup
+}
+
+// ref is one dataset of a listing.
+type ref struct {
+	id      uuid
+	run     string
+	dims    []value // of the type's group: required, and implied behind them where they were asked for
+	records []fileRecord
+}
+
+// fileRecord says where a datastore keeps a dataset.
+type fileRecord struct {
+	table        int32 // index into listing.tables
+	path         string
+	formatter    string
+	storageClass string
+	component    string
+	size         int64 // bytes, -1 when unknown
+}
+
+// listing is what a search found, in the order of the output.
+type listing struct {
+	datasetType *datasetType
+	refs        []ref
+	repeats     int64    // how often a dataset was found again and left out
+	tables      []string // tables of records, each once, in the order of the datastores
+}
+
+// listOptions says what to list.
+type listOptions struct {
+	where          whereExpr // nil for all
+	findFirst      bool
+	keepDuplicates bool
+	implied        bool // fetch the implied dimensions' values too
+}
+
+// findDatasetType looks a type up by the name that the configuration gives it.
+func (r *registry) findDatasetType(ctx context.Context, name string, overrides map[string]datasetTypeOverride) (*datasetType, error) {
+	dbName := name
+	for db, o := range overrides {
+		if o.rename == name {
+			dbName = db
+		}
+	}
+	if o, ok := overrides[name]; ok && dbName == name && o.rename != "" && o.rename != name {
+		return nil, fmt.Errorf("dataset type %s is called %s by the configuration", quoteName(name), quoteName(o.rename))
+	}
+	var found *datasetType
+	var key int64
+	err := r.statement().add("SELECT id, storage_class, dimensions_key, tag_association_table, calibration_association_table FROM ", r.table("dataset_type"), " WHERE name = ").arg(dbName).
+		each(ctx, func(v []any) error {
+			t := &datasetType{name: name}
+			var err error
+			if t.id, err = integer(v[0], "the id of the dataset type"); err != nil {
+				return err
+			}
+			if t.storageClass, err = str(v[1], "the storage class of the dataset type"); err != nil {
+				return err
+			}
+			if key, err = integer(v[2], "the dimensions of the dataset type"); err != nil {
+				return err
+			}
+			if t.tags, err = str(v[3], "the table of the dataset type"); err != nil {
+				return err
+			}
+			t.calibs, _ = v[4].(string)
+			found = t
+			return nil
+		})
+	if err != nil {
+		return nil, err
+	}
+	if found == nil {
+		return nil, r.unknownDatasetType(ctx, name, overrides)
+	}
+	if o := overrides[dbName].storageClass; o != "" {
+		found.storageClass = o
+	}
+	var names []string
+	err = r.statement().add("SELECT dimension_name FROM ", r.table("dimension_graph_definition"), " WHERE dimension_graph_id = ").arg(key).each(ctx, func(v []any) error {
+		n, err := str(v[0], "a dimension's name")
+		names = append(names, n)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if found.group, err = r.universe.group(names); err != nil {
+		return nil, fmt.Errorf("dataset type %s: %w", quoteName(name), err)
+	}
+	return found, nil
+}
+
+func (r *registry) unknownDatasetType(ctx context.Context, name string, overrides map[string]datasetTypeOverride) error {
+	var names []string
+	err := r.statement().add("SELECT name FROM ", r.table("dataset_type")).each(ctx, func(v []any) error {
+		n, err := str(v[0], "a dataset type's name")
+		if o := overrides[n]; o.rename != "" {
+			n = o.rename
+		}
+		names = append(names, n)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	reason := "there is no dataset type " + quoteName(name)
+	if parent, component, ok := strings.Cut(name, "."); ok && slices.Contains(names, parent) {
+		return fmt.Errorf("%s: %s is a component, ask for %s", reason, quoteName(component), parent)
+	}
+	if close := nearest(name, names); len(close) > 0 {
+		return fmt.Errorf("%s, did you mean %s?", reason, strings.Join(close, ", "))
+	}
+	slices.Sort(names)
+	known := strings.Join(names[:min(len(names), 20)], ", ")
+	if len(names) > 20 {
+		known += fmt.Sprintf(" and %d more", len(names)-20)
+	}
+	return fmt.Errorf("%s (there are: %s)", reason, known)
+}
+
+// hit is one membership of a dataset in a collection of the search.
+type hit struct {
+	ref
+	rank  int  // position of the collection in the search
+	calib bool // by a validity range
+}
+
+// list finds the datasets of a type. Each comes once, unless duplicates are to be kept: then as often as Python's
+// queryDatasets gives it.
+func (r *registry) list(ctx context.Context, t *datasetType, s *search, o listOptions) (*listing, error) {
+	if o.findFirst && s.pattern {
+		return nil, &UsageError{Option: "find-first", Reason: "a pattern gives collections no order to find the first in: name them"}
+	}
+	l := &listing{datasetType: t}
+	cs, err := r.prune(ctx, s.collections, t.id)
+	if err != nil {
+		return nil, err
+	}
+	var inTags, inCalibs []collection
+	for _, c := range cs {
+		switch {
+		case c.kind == calibrationCollection && t.calibs == "":
+			// The type is no calibration: such a collection holds none of it.
+		case c.kind == calibrationCollection:
+			inCalibs = append(inCalibs, c)
+		default:
+			inTags = append(inTags, c)
+		}
+	}
+	rank := make(map[any]int, len(cs))
+	for i, c := range cs {
+		rank[c.key] = i
+	}
+	reader := &hitReader{r: r, t: t, o: o, rank: rank, collections: cs}
+	if err := reader.memberships(ctx, inTags); err != nil {
+		return nil, err
+	}
+	if err := reader.validityRanges(ctx, inCalibs); err != nil {
+		return nil, err
+	}
+	hits := reader.hits
+	// With calibrations and others together Python takes the UNION of both, which leaves each dataset once.
+	mixed := len(inTags) > 0 && len(inCalibs) > 0
+	required := t.group.required
+	switch {
+	case o.findFirst:
+		if hits, err = firstHits(hits, required, mixed, len(cs), t.name); err != nil {
+			return nil, err
+		}
+	case o.keepDuplicates && !mixed:
+	default:
+		seen := make(map[uuid]struct{}, len(hits))
+		kept := hits[:0]
+		for _, h := range hits {
+			if _, again := seen[h.id]; !again {
+				seen[h.id] = struct{}{}
+				kept = append(kept, h)
+			}
+		}
+		l.repeats = int64(len(hits) - len(kept))
+		hits = kept
+	}
+	order := outputOrder(required)
+	slices.SortFunc(hits, func(a, b hit) int {
+		if c := compareDims(a.dims, b.dims, order); c != 0 {
+			return c
+		}
+		if c := strings.Compare(a.run, b.run); c != 0 {
+			return c
+		}
+		return slices.Compare(a.id[:], b.id[:])
+	})
+	l.refs = make([]ref, len(hits))
+	for i, h := range hits {
+		l.refs[i] = h.ref
+	}
+	return l, nil
+}
+
+// outputOrder gives the order in which required dimensions are compared: the universe's, but detector last, so that the
+// detectors of a visit stand together.
+func outputOrder(required []*element) []int {
+	var order []int
+	last := -1
+	for i, e := range required {
+		if e.name == "detector" {
+			last = i
+			continue
+		}
+		order = append(order, i)
+	}
+	if last >= 0 {
+		order = append(order, last)
+	}
+	return order
+}
+
+func compareDims(a, b []value, order []int) int {
+	for _, i := range order {
+		x, y := a[i], b[i]
+		if c := cmp.Compare(x.n, y.n); c != 0 {
+			return c
+		}
+		if c := strings.Compare(x.s, y.s); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+// firstHits keeps for each required data ID what the first collection of the search holds. A calibration collection that
+// holds several validity ranges for it is ambiguous, for there is no date to choose by.
+func firstHits(hits []hit, required []*element, mixed bool, collections int, typeName string) ([]hit, error) {
+	order := make([]int, len(required))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(hits, func(a, b hit) int {
+		if c := compareDims(a.dims, b.dims, order); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(a.rank, b.rank); c != 0 {
+			return c
+		}
+		return slices.Compare(a.id[:], b.id[:])
+	})
+	var first []hit
+	for i := 0; i < len(hits); {
+		n := 1
+		for i+n < len(hits) && compareDims(hits[i].dims, hits[i+n].dims, order) == 0 {
+			n++
+		}
+		ranges := 1
+		for j := i + 1; j < i+n && hits[j].rank == hits[i].rank; j++ {
+			// The UNION over both kinds of collections counts a dataset once, however many ranges it has.
+			if !mixed || hits[j].id != hits[j-1].id {
+				ranges++
+			}
+		}
+		if ranges > 1 {
+			return nil, fmt.Errorf("the first dataset %s %s is ambiguous: %d validity ranges in its calibration collection (of %d collections searched), and no date to choose by",
+				quoteName(typeName), formatDataID(required, hits[i].dims), ranges, collections)
+		}
+		first = append(first, hits[i])
+		i += n
+	}
+	return first, nil
+}
+
+// formatDataID writes the values of dims as Python does: {instrument: 'Cam1', visit: 4}.
+func formatDataID(dims []*element, id []value) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, e := range dims {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(e.name + ": " + id[i].String())
+	}
+	b.WriteByte('}')
+	return b.String()
+}
+
+// hitReader runs the queries of one listing.
+type hitReader struct {
+	r           *registry
+	t           *datasetType
+	o           listOptions
+	rank        map[any]int
+	collections []collection
+	hits        []hit
+	values      []value // arena for the hits' dims
+	texts       map[string]string
+}
+
+// memberships reads the tags table. A dataset found in a RUN collection is in no other run, so that only for TAGGED ones
+// the run must be looked up.
+func (h *hitReader) memberships(ctx context.Context, cs []collection) error {
+	var runs, tagged []any
+	for _, c := range cs {
+		if c.kind == runCollection {
+			runs = append(runs, c.key)
+		} else {
+			tagged = append(tagged, c.key)
+		}
+	}
+	for _, chunk := range h.r.chunks(runs) {
+		if err := h.query(ctx, h.t.tags, chunk, false, false); err != nil {
+			return err
+		}
+	}
+	for _, chunk := range h.r.chunks(tagged) {
+		if err := h.query(ctx, h.t.tags, chunk, true, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *hitReader) validityRanges(ctx context.Context, cs []collection) error {
+	var keys []any
+	for _, c := range cs {
+		keys = append(keys, c.key)
+	}
+	for _, chunk := range h.r.chunks(keys) {
+		if err := h.query(ctx, h.t.calibs, chunk, true, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// query lists the rows of a tags or calibs table for some collections.
+func (h *hitReader) query(ctx context.Context, table string, keys []any, lookUpRun, calib bool) error {
+	r, required := h.r, h.t.group.required
+	collectionColumn, runColumn := "collection_id", "run_id"
+	if r.nameKey {
+		collectionColumn, runColumn = "collection_name", "run_name"
+	}
+	q := r.statement().add("SELECT ")
+	if r.postgres {
+		q.add("t.dataset_id::text")
+	} else {
+		q.add("t.dataset_id")
+	}
+	q.add(", t.", collectionColumn)
+	switch {
+	case !lookUpRun:
+		q.add(", NULL")
+	case r.nameKey:
+		q.add(", d.run_name")
+	default:
+		q.add(", rc.name")
+	}
+	columns := map[string]string{} // dimension to the expression that gives it
+	for _, e := range required {
+		columns[e.name] = "t." + quoteIdent(e.name)
+		q.add(", ", columns[e.name])
+	}
+	var joins []dimensionJoin
+	mandatory := r.universe.mandatoryJoins(h.t.group)
+	dims := len(required)
+	if h.o.implied || len(mandatory) > 0 {
+		var err error
+		if joins, err = r.universe.impliedJoins(h.t.group); err != nil {
+			return err
+		}
+	}
+	from := r.statement()
+	for i, j := range joins {
+		alias := fmt.Sprintf("j%d", i)
+		from.add(" LEFT JOIN ", r.table(j.table.name), " ", alias, " ON ")
+		for _, d := range j.table.requires {
+			from.add(alias, ".", quoteIdent(d), " = ", columns[d], " AND ")
+		}
+		from.add(alias, ".", quoteIdent(j.table.key), " = ", columns[j.table.name])
+		for _, d := range j.gives {
+			columns[d] = alias + "." + quoteIdent(d)
+		}
+	}
+	for i, e := range mandatory {
+		alias := fmt.Sprintf("m%d", i)
+		from.add(" JOIN ", r.table(e.name), " ", alias, " ON ")
+		for k, d := range e.requires {
+			if k > 0 {
+				from.add(" AND ")
+			}
+			from.add(alias, ".", quoteIdent(d), " = ", columns[d])
+		}
+	}
+	if h.o.implied {
+		for _, e := range h.t.group.implied {
+			q.add(", ", columns[e.name])
+		}
+		dims += len(h.t.group.implied)
+	}
+	q.add(" FROM ", r.table(table), " t")
+	if lookUpRun {
+		q.add(" JOIN ", r.table("dataset"), " d ON d.id = t.dataset_id AND d.dataset_type_id = t.dataset_type_id")
+		if !r.nameKey {
+			q.add(" JOIN ", r.table("collection"), " rc ON rc.collection_id = d.", runColumn)
+		}
+	}
+	q.add(from.sql.String(), " WHERE t.dataset_type_id = ").arg(h.t.id).add(" AND ").in("t."+collectionColumn, keys)
+	pushDown(q, h.o.where, required)
+	return q.each(ctx, func(v []any) error { return h.row(v, dims, lookUpRun, calib) })
+}
+
+// row takes one row of a listing.
+func (h *hitReader) row(v []any, dims int, lookUpRun, calib bool) error {
+	idText, err := str(v[0], "a dataset's id")
+	if err != nil {
+		return err
+	}
+	x := hit{calib: calib}
+	if x.id, err = parseUUID(idText); err != nil {
+		return err
+	}
+	var ok bool
+	if x.rank, ok = h.rank[v[1]]; !ok {
+		return fmt.Errorf("dataset %s is in a collection (%v) that was not asked for", x.id, v[1])
+	}
+	if lookUpRun {
+		if x.run, err = str(v[2], "the run of a dataset"); err != nil {
+			return err
+		}
+		x.run = h.intern(x.run)
+	} else {
+		x.run = h.collections[x.rank].name
+	}
+	if cap(h.values)-len(h.values) < dims {
+		h.values = make([]value, 0, max(4096, dims))
+	}
+	at := len(h.values)
+	for i, e := range h.t.group.all()[:dims] {
+		d := value{}
+		switch y := v[3+i].(type) {
+		case int64:
+			d = value{kind: intValue, n: y}
+		case string:
+			d = value{kind: textValue, s: h.intern(y)}
+		case nil:
+			if i < len(h.t.group.required) {
+				return fmt.Errorf("dataset %s has no %s", x.id, e.name)
+			}
+		}
+		if d.kind != noValue && (d.kind == intValue) != e.isInt {
+			return fmt.Errorf("dataset %s: %s is %v, which is not of its type", x.id, e.name, v[3+i])
+		}
+		h.values = append(h.values, d)
+	}
+	x.dims = h.values[at:len(h.values):len(h.values)]
+	if h.o.where != nil && h.o.where.eval(x.dims) != isTrue {
+		h.values = h.values[:at]
+		return nil
+	}
+	h.hits = append(h.hits, x)
+	return nil
+}
+
+// intern keeps one copy of each text: thousands of datasets share few.
+func (h *hitReader) intern(s string) string {
+	if have, ok := h.texts[s]; ok {
+		return have
+	}
+	if h.texts == nil {
+		h.texts = map[string]string{}
+	}
+	h.texts[s] = s
+	return s
+}
+
+// pushDown adds the parts of a --where that the database can test on the columns of the tags table with the same
+// meaning: comparisons of integers, and equality of texts, that are joined by AND at the top. The whole expression is
+// evaluated here all the same.
+func pushDown(q *statement, e whereExpr, required []*element) {
+	switch e := e.(type) {
+	case andExpr:
+		pushDown(q, e.x, required)
+		pushDown(q, e.y, required)
+	case compareExpr:
+		if e.dim >= len(required) || e.other >= 0 || e.lit.exact != nil {
+			return
+		}
+		column := "t." + quoteIdent(required[e.dim].name)
+		switch {
+		case !e.lit.isText:
+			q.add(" AND ", column, " ", e.op, " ").arg(e.lit.n)
+		case e.op == "=" && strings.IndexByte(e.lit.s, 0) < 0:
+			q.add(" AND ", column, " = ").arg(e.lit.s)
+		}
+	case inExpr:
+		if e.dim >= len(required) || len(e.ints) == 0 || len(e.ints) > inChunk {
+			return
+		}
+		var keys []any
+		for n := range e.ints {
+			keys = append(keys, n)
+		}
+		slices.SortFunc(keys, func(a, b any) int { return cmp.Compare(a.(int64), b.(int64)) })
+		q.add(" AND ").in("t."+quoteIdent(required[e.dim].name), keys)
+	}
+}
+
+// recordChunk is how many datasets' records Postgres is asked for at a time.
+const recordChunk = 10000
+
+// loadRecords fetches the file records of all datasets of a listing.
+func (r *registry) loadRecords(ctx context.Context, l *listing, stores []datastoreConfig) error {
+	for _, d := range stores {
+		if !slices.Contains(l.tables, d.table) {
+			l.tables = append(l.tables, d.table)
+		}
+	}
+	if len(l.refs) == 0 {
+		return nil
+	}
+	byID := make(map[uuid]int32, len(l.refs)) // to the first of the refs with that id
+	for i := range l.refs {
+		if _, again := byID[l.refs[i].id]; !again {
+			byID[l.refs[i].id] = int32(i)
+		}
+	}
+	texts := map[string]string{}
+	intern := func(v any, what string) (string, error) {
+		s, err := str(v, what)
+		if have, ok := texts[s]; ok {
+			return have, err
+		}
+		texts[s] = s
+		return s, err
+	}
+	for ti, table := range l.tables {
+		take := func(v []any) error {
+			idText, err := str(v[0], "a dataset's id")
+			if err != nil {
+				return err
+			}
+			id, err := parseUUID(idText)
+			if err != nil {
+				return err
+			}
+			at, ok := byID[id]
+			if !ok {
+				return nil // a scan of the whole table gives others too
+			}
+			f := fileRecord{table: int32(ti), size: -1}
+			if f.path, err = str(v[1], "a file's path"); err != nil {
+				return err
+			}
+			if f.formatter, err = intern(v[2], "a formatter"); err != nil {
+				return err
+			}
+			if f.storageClass, err = intern(v[3], "a storage class"); err != nil {
+				return err
+			}
+			if f.component, err = intern(v[4], "a component"); err != nil {
+				return err
+			}
+			if v[5] != nil {
+				if f.size, err = integer(v[5], "a file's size"); err != nil {
+					return err
+				}
+			}
+			l.refs[at].records = append(l.refs[at].records, f)
+			return nil
+		}
+		if err := r.records(ctx, table, l.refs, take); err != nil {
+			return err
+		}
+	}
+	for i := range l.refs {
+		if at := byID[l.refs[i].id]; at != int32(i) {
+			l.refs[i].records = l.refs[at].records
+		}
+	}
+	return nil
+}
+
+// records runs the queries of loadRecords over one table.
+func (r *registry) records(ctx context.Context, table string, refs []ref, take func(v []any) error) error {
+	selectRecords := func() *statement {
+		q := r.statement().add("SELECT ")
+		if r.postgres {
+			return q.add("f.dataset_id::text, f.path, f.formatter, f.storage_class, f.component, f.file_size FROM ", r.table(table), " f")
+		}
+		return q.add("f.dataset_id, f.path, f.formatter, f.storage_class, f.component, f.file_size FROM ", r.table(table), " f")
+	}
+	if r.postgres {
+		for part := range slices.Chunk(refs, recordChunk) {
+			ids := make([]string, len(part))
+			for i := range part {
+				ids[i] = part[i].id.String()
+			}
+			if err := selectRecords().add(" WHERE f.dataset_id = ANY (").arg(ids).add("::uuid[])").each(ctx, take); err != nil {
+				return explainPermission(err)
+			}
+		}
+		return nil
+	}
+	// A scan costs a tenth of as many look-ups by id (0.5 against 5 µs a row, 100,000 rows, measured 2026-11).
+	last, err := r.count(ctx, "SELECT coalesce(max(rowid), 0) FROM "+r.table(table))
+	if err != nil {
+		return err
+	}
+	if last <= 8*int64(len(refs)) {
+		return selectRecords().each(ctx, take)
+	}
+	for part := range slices.Chunk(refs, inChunk) {
+		keys := make([]any, len(part))
+		for i := range part {
+			keys[i] = part[i].id.text(false)
+		}
+		if err := selectRecords().add(" WHERE ").in("f.dataset_id", keys).each(ctx, take); err != nil {
+			return err
+		}
+	}
+	return nil
+}

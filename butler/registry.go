@@ -1,0 +1,606 @@
+package butler
+
+import (
+	"context"
+	"database/sql"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	_ "modernc.org/sqlite" // the pure-Go SQLite driver
+)
+
+// registry is an open read-only transaction on a repository's database, with what must be known to query it.
+type registry struct {
+	session  session
+	postgres bool
+	schema   string // quoted, with its dot, "" in SQLite
+	universe *universe
+	nameKey  bool // collections are keyed by name, not by number
+}
+
+// session is a connection inside its one read-only transaction.
+type session interface {
+	// each runs a query and calls row for each row. The values are int64, float64, string or nil; the slice is valid
+	// during the call.
+	each(ctx context.Context, query string, args []any, row func(v []any) error) error
+	close() error
+}
+
+// openRegistry connects, begins the one transaction that everything is read in, and checks that the schema is one we
+// know. The caller closes it.
+func openRegistry(ctx context.Context, c *repoConfig, getenv func(string) string, log *slog.Logger) (*registry, error) {
+	u, tried, err := c.dbURL(getenv)
+	if err != nil {
+		return nil, &RepoError{Repo: c.name, Reason: "cannot find the registry", Err: err}
+	}
+	r := &registry{}
+	if u.dialect == "sqlite" {
+		err = r.openSQLite(ctx, u)
+	} else {
+		err = r.openPostgres(ctx, u, tried, c.namespace)
+	}
+	if err == nil {
+		err = r.check(ctx, c, log)
+	}
+	if err != nil {
+		_ = r.Close() // the first error is the one that counts
+		return nil, &RepoError{Repo: c.name, Reason: "cannot use the registry", Err: err}
+	}
+	return r, nil
+}
+
+// Close ends the transaction and the connection. It may be called more than once.
+func (r *registry) Close() error {
+	if r.session == nil {
+		return nil
+	}
+	err := r.session.close()
+	r.session = nil
+	if err != nil {
+		return fmt.Errorf("close the registry: %w", err)
+	}
+	return nil
+}
+
+// count runs a query that gives one number.
+func (r *registry) count(ctx context.Context, query string, args ...any) (n int64, err error) {
+	err = r.session.each(ctx, query, args, func(v []any) error {
+		n, err = integer(v[0], "a count")
+		return err
+	})
+	return n, err
+}
+
+// sqliteBusyTimeout is how long a query waits for a writer; Python waits as long.
+const sqliteBusyTimeout = 60 * time.Second
+
+// openSQLite opens the file so that nothing is created beside it.
+//
+// mode=ro creates no rollback journal, but on a database in WAL mode it would create the -wal and -shm files, or fail in
+// a directory where it cannot. A WAL database without a log holds all its content itself and is opened as immutable. One
+// with a log can only be read together with it, through the -shm of whoever writes.
+func (r *registry) openSQLite(ctx context.Context, u dbURL) error {
+	path, err := u.sqlitePath()
+	if err != nil {
+		return err
+	}
+	wal, err := sqliteUsesWAL(path)
+	if err != nil {
+		return err
+	}
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?mode=ro&_pragma=busy_timeout(" + strconv.FormatInt(sqliteBusyTimeout.Milliseconds(), 10) + ")&_pragma=temp_store(memory)&_pragma=query_only(1)"
+	if wal {
+		log, err := os.Stat(path + "-wal")
+		switch {
+		case errors.Is(err, os.ErrNotExist) || err == nil && log.Size() == 0:
+			dsn += "&immutable=1"
+		case err != nil:
+			return err
+		case !isFile(path + "-shm"):
+			return fmt.Errorf("%s has a write-ahead log (-wal) that nobody has open, and reading it would write beside it: let SQLite or Butler open the repository for writing once, or copy it with its -wal to a place where that can be done", path)
+		}
+	}
+	if r.session, err = beginSQLite(ctx, dsn); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	n, err := r.count(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'butler_attributes'")
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if n == 0 {
+		return fmt.Errorf("%s has no table butler_attributes: no Butler registry, or one from before 2021", path)
+	}
+	return nil
+}
+
+// sqliteSession is a SQLite connection inside BEGIN.
+type sqliteSession struct {
+	db   *sql.DB
+	conn *sql.Conn
+	tx   *sql.Tx
+}
+
+func beginSQLite(ctx context.Context, dsn string) (session, error) {
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	s := &sqliteSession{db: db}
+	if s.conn, err = db.Conn(ctx); err == nil {
+		s.tx, err = s.conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	}
+	if err != nil {
+		_ = s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *sqliteSession) close() error {
+	var errs []error
+	if s.tx != nil {
+		// The transaction ends by itself when its context does.
+		if err := s.tx.Rollback(); !errors.Is(err, sql.ErrTxDone) {
+			errs = append(errs, err)
+		}
+	}
+	if s.conn != nil {
+		errs = append(errs, s.conn.Close())
+	}
+	return errors.Join(append(errs, s.db.Close())...)
+}
+
+func (s *sqliteSession) each(ctx context.Context, query string, args []any, row func(v []any) error) error {
+	rows, err := s.tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	names, err := rows.Columns()
+	if err != nil {
+		return err
+	}
+	v, p := make([]any, len(names)), make([]any, len(names))
+	for i := range v {
+		p[i] = &v[i]
+	}
+	for rows.Next() {
+		if err := rows.Scan(p...); err != nil {
+			return err
+		}
+		for i := range v {
+			switch x := v[i].(type) {
+			case []byte:
+				v[i] = string(x)
+			case bool: // a column declared BOOLEAN
+				v[i] = int64(0)
+				if x {
+					v[i] = int64(1)
+				}
+			}
+		}
+		if err := row(v); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// sqliteUsesWAL reads the header of a SQLite file. Source: https://sqlite.org/fileformat2.html, section 1.3.
+func sqliteUsesWAL(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	if !info.Mode().IsRegular() {
+		return false, fmt.Errorf("%s is no regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = f.Close() }()
+	var h [20]byte
+	if _, err := io.ReadFull(f, h[:]); err != nil || string(h[:16]) != "SQLite format 3\x00" {
+		return false, fmt.Errorf("%s is no SQLite database", path)
+	}
+	return h[19] == 2, nil
+}
+
+// openPostgres connects and begins REPEATABLE READ, READ ONLY. Every statement is sent whole, none prepared under a
+// name: between us and the server there may be a pooler that gives each transaction another connection.
+func (r *registry) openPostgres(ctx context.Context, u dbURL, tried []string, namespace string) error {
+	cfg, err := pgx.ParseConfig(u.conninfo())
+	if err != nil {
+		return &ConnectError{Server: u.String(), Tried: tried, Err: hidePassword(err, u.password)}
+	}
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
+	cfg.StatementCacheCapacity, cfg.DescriptionCacheCapacity = 0, 0
+	if cfg.RuntimeParams["application_name"] == "" {
+		cfg.RuntimeParams["application_name"] = "fast-export"
+	}
+	if cfg.Password == "" {
+		tried = append(tried, "PGPASSWORD", "PGPASSFILE or ~/.pgpass", "PGSERVICE")
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return &ConnectError{Server: u.String(), Tried: tried, Err: hidePassword(err, cfg.Password)}
+	}
+	s := &postgresSession{conn: conn}
+	r.session, r.postgres = s, true
+	if s.tx, err = conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}); err != nil {
+		return err
+	}
+	if namespace == "" {
+		err := r.session.each(ctx, "SELECT current_schema()::text", nil, func(v []any) error {
+			namespace, _ = v[0].(string)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if namespace == "" {
+			return errors.New("the server has no current schema for this user: set registry.namespace in butler.yaml")
+		}
+	}
+	r.schema = quoteIdent(namespace) + "."
+	n, err := r.count(ctx, "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1::text AND c.relname = 'butler_attributes'", namespace)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return fmt.Errorf("schema %s of %s has no table butler_attributes: no Butler registry, check registry.namespace in butler.yaml", quoteName(namespace), u)
+	}
+	return nil
+}
+
+// postgresSession is a Postgres connection inside its transaction.
+type postgresSession struct {
+	conn *pgx.Conn
+	tx   pgx.Tx
+}
+
+// close does not wait for long: the connection is of no use any more, and its transaction changed nothing.
+func (s *postgresSession) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if s.tx != nil {
+		_ = s.tx.Rollback(ctx) // a connection that is lost has no transaction to end
+	}
+	return s.conn.Close(ctx)
+}
+
+func (s *postgresSession) each(ctx context.Context, query string, args []any, row func(v []any) error) error {
+	rows, err := s.tx.Query(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		v, err := rows.Values()
+		if err != nil {
+			return err
+		}
+		for i := range v {
+			switch x := v[i].(type) {
+			case int16:
+				v[i] = int64(x)
+			case int32:
+				v[i] = int64(x)
+			case bool:
+				v[i] = int64(0)
+				if x {
+					v[i] = int64(1)
+				}
+			}
+		}
+		if err := row(v); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// conninfo writes u as key=value pairs for pgx, which adds the PG* variables, ~/.pgpass and service files for what is
+// not there.
+func (u dbURL) conninfo() string {
+	var b strings.Builder
+	put := func(key, value string) {
+		if value != "" {
+			b.WriteString(key + "='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "' ")
+		}
+	}
+	put("user", u.username)
+	put("password", u.password)
+	put("host", u.host)
+	put("port", u.port)
+	put("dbname", u.database)
+	for _, key := range slices.Sorted(func(yield func(string) bool) {
+		for k := range u.query {
+			if !yield(k) {
+				return
+			}
+		}
+	}) {
+		put(key, strings.Join(u.query[key], ","))
+	}
+	return b.String()
+}
+
+// hidePassword makes sure that an error does not show the password that it was about.
+func hidePassword(err error, password string) error {
+	if password == "" || !strings.Contains(err.Error(), password) {
+		return err
+	}
+	return errors.New(strings.ReplaceAll(err.Error(), password, "***"))
+}
+
+func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// table gives a table's quoted name in the registry's schema.
+func (r *registry) table(name string) string { return r.schema + quoteIdent(name) }
+
+// statement is a query under construction: its arguments are numbered in the way of the database.
+type statement struct {
+	r    *registry
+	sql  strings.Builder
+	args []any
+}
+
+func (r *registry) statement() *statement { return &statement{r: r} }
+
+func (s *statement) add(parts ...string) *statement {
+	for _, p := range parts {
+		s.sql.WriteString(p)
+	}
+	return s
+}
+
+// arg adds a parameter.
+func (s *statement) arg(v any) *statement {
+	s.args = append(s.args, v)
+	if s.r.postgres {
+		s.sql.WriteString("$" + strconv.Itoa(len(s.args)))
+	} else {
+		s.sql.WriteString("?")
+	}
+	return s
+}
+
+// inChunk is how many values one IN takes in SQLite, well below the 999 parameters of old versions.
+const inChunk = 500
+
+// in adds a test that column is one of keys (all int64 or all string). In SQLite there may be at most inChunk.
+func (s *statement) in(column string, keys []any) *statement {
+	s.add(column)
+	if s.r.postgres {
+		s.add(" = ANY (")
+		if _, isText := keys[0].(string); isText {
+			s.arg(toSlice[string](keys)).add("::text[])")
+		} else {
+			s.arg(toSlice[int64](keys)).add("::bigint[])")
+		}
+		return s
+	}
+	s.add(" IN (")
+	for i, k := range keys {
+		if i > 0 {
+			s.add(", ")
+		}
+		s.arg(k)
+	}
+	return s.add(")")
+}
+
+func toSlice[T any](v []any) []T {
+	out := make([]T, len(v))
+	for i, x := range v {
+		out[i] = x.(T)
+	}
+	return out
+}
+
+// chunks splits keys so that each part fits one in.
+func (r *registry) chunks(keys []any) [][]any {
+	if r.postgres || len(keys) <= inChunk {
+		if len(keys) == 0 {
+			return nil
+		}
+		return [][]any{keys}
+	}
+	var out [][]any
+	for c := range slices.Chunk(keys, inChunk) {
+		out = append(out, c)
+	}
+	return out
+}
+
+// each runs the statement; see session.each.
+func (s *statement) each(ctx context.Context, row func(v []any) error) error {
+	return s.r.session.each(ctx, s.sql.String(), s.args, row)
+}
+
+// integer and str take a value as it must be by the schema: SQLite would store anything anywhere.
+func integer(v any, what string) (int64, error) {
+	if n, ok := v.(int64); ok {
+		return n, nil
+	}
+	return 0, fmt.Errorf("%s is %v, not an integer", what, v)
+}
+
+func str(v any, what string) (string, error) {
+	if s, ok := v.(string); ok {
+		return s, nil
+	}
+	return "", fmt.Errorf("%s is %v, not text", what, v)
+}
+
+// uuid is a dataset's id.
+type uuid [16]byte
+
+// parseUUID reads hexadecimal digits with or without dashes.
+func parseUUID(s string) (uuid, error) {
+	var u uuid
+	var digits [32]byte
+	n := 0
+	for i := 0; i < len(s); i++ {
+		if s[i] == '-' {
+			continue
+		}
+		if n == len(digits) {
+			n++
+			break
+		}
+		digits[n] = s[i]
+		n++
+	}
+	if n != len(digits) {
+		return u, fmt.Errorf("dataset id %s is no UUID", quoteName(excerpt(s)))
+	}
+	if _, err := hex.Decode(u[:], digits[:]); err != nil {
+		return u, fmt.Errorf("dataset id %s is no UUID", quoteName(excerpt(s)))
+	}
+	return u, nil
+}
+
+// String writes the id with dashes.
+func (u uuid) String() string {
+	h := hex.EncodeToString(u[:])
+	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
+}
+
+// text gives the id as the database stores it.
+func (u uuid) text(postgres bool) string {
+	if postgres {
+		return u.String()
+	}
+	return hex.EncodeToString(u[:])
+}
+
+// managerRule says which classes and versions of one kind of manager we can read.
+type managerRule struct {
+	kind    string
+	classes []string // last components of class paths
+	majors  []int    // accepted major versions
+	minor   int      // the newest known minor version; an older one is read too
+}
+
+// managerRules is the table of what is accepted. Source: the version constants of the manager classes, and the
+// migrations of lsst/daf_butler_migrate for what came before.
+var managerRules = []managerRule{
+	{"attributes", []string{"DefaultButlerAttributeManager"}, []int{1}, 0},
+	{"dimensions", []string{"StaticDimensionRecordStorageManager"}, []int{6}, 0},
+	{"collections", []string{"SynthIntKeyCollectionManager", "NameKeyCollectionManager"}, []int{2}, 0},
+	{"datasets", []string{"ByDimensionsDatasetRecordStorageManagerUUID"}, []int{1, 2}, 0},
+	{"opaque", []string{"ByNameOpaqueTableStorageManager"}, []int{0}, 2},
+	{"datastores", []string{"MonolithicDatastoreRegistryBridgeManager"}, []int{0}, 2},
+}
+
+// lastComponent is what class paths are compared by: releases moved classes between modules.
+func lastComponent(class string) string { return class[strings.LastIndexByte(class, '.')+1:] }
+
+// check reads butler_attributes, refuses managers and versions that we do not know, and takes the universe from it.
+func (r *registry) check(ctx context.Context, c *repoConfig, log *slog.Logger) error {
+	attributes := map[string]string{}
+	err := r.statement().add("SELECT name, value FROM ", r.table("butler_attributes")).each(ctx, func(v []any) error {
+		name, err := str(v[0], "an attribute's name")
+		if err != nil {
+			return err
+		}
+		attributes[name], err = str(v[1], "attribute "+name)
+		return err
+	})
+	if err != nil {
+		return explainPermission(err)
+	}
+	if len(attributes) == 0 {
+		return errors.New("butler_attributes is empty: the repository is too old, or was never finished")
+	}
+	for _, rule := range managerRules {
+		class := attributes["config:registry.managers."+rule.kind]
+		if class == "" {
+			return fmt.Errorf("butler_attributes names no manager of %s", rule.kind)
+		}
+		version := attributes["version:"+class]
+		if err := rule.accept(class, version); err != nil {
+			return err
+		}
+		if configured := c.managers[rule.kind]; configured != "" && lastComponent(configured) != lastComponent(class) {
+			log.Info("butler.yaml and the registry disagree on a manager, the registry is right", "kind", rule.kind, "configured", configured, "registry", class)
+		}
+	}
+	r.nameKey = lastComponent(attributes["config:registry.managers.collections"]) == "NameKeyCollectionManager"
+	raw, ok := attributes["config:dimensions.json"]
+	if !ok {
+		return errors.New("butler_attributes has no dimensions.json: the repository is too old, migrate it with daf_butler_migrate")
+	}
+	if r.universe, err = parseUniverse([]byte(raw)); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (rule managerRule) accept(class, version string) error {
+	name := lastComponent(class)
+	if !slices.Contains(rule.classes, name) {
+		if rule.kind == "datasets" && name == "ByDimensionsDatasetRecordStorageManager" {
+			return fmt.Errorf("the manager of datasets is %s, which numbers datasets by integers: migrate the repository with daf_butler_migrate", class)
+		}
+		return fmt.Errorf("unknown manager of %s: %s", rule.kind, class)
+	}
+	known := make([]string, len(rule.majors))
+	for i, m := range rule.majors {
+		known[i] = fmt.Sprintf("%d.%d", m, rule.minor)
+	}
+	major, minor, ok := parseVersion(version)
+	if !ok {
+		return fmt.Errorf("the manager of %s (%s) has version %s, which is none", rule.kind, name, quoteName(version))
+	}
+	if slices.Contains(rule.majors, major) && minor <= rule.minor {
+		// Before 1.0 a minor version may change everything: only the one that we know is read.
+		if major > 0 || minor == rule.minor {
+			return nil
+		}
+	}
+	hint := "migrate the repository with daf_butler_migrate"
+	if last := rule.majors[len(rule.majors)-1]; major > last || major == last && minor > rule.minor {
+		hint = "this program is too old for it"
+	}
+	return fmt.Errorf("the manager of %s (%s) has version %s, known are %s: %s", rule.kind, name, version, strings.Join(known, " and "), hint)
+}
+
+func parseVersion(s string) (major, minor int, ok bool) {
+	parts := strings.Split(s, ".")
+	if len(parts) != 3 {
+		return 0, 0, false
+	}
+	n := make([]int, 3)
+	for i, p := range parts {
+		v, err := strconv.ParseUint(p, 10, 31)
+		if err != nil {
+			return 0, 0, false
+		}
+		n[i] = int(v)
+	}
+	return n[0], n[1], true
+}
+
+// explainPermission adds what to do to the server's refusal of a table.
+func explainPermission(err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "42501" {
+		return fmt.Errorf("%w (ask for SELECT on the registry's schema)", err)
+	}
+	return err
+}
