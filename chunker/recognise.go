@@ -523,7 +523,9 @@ func (in *inspector) qualified(i int) int {
 		// A field of a composite value, or a function in the clothes of one.
 		in.u.expr = true
 		in.u.call(t.val, argsField)
-		in.u.textCasts[typeName(t)] = true
+		if !in.at(i - 2).name() { // (x).date is a cast, row.date is none
+			in.u.textCasts[typeName(t)] = true
+		}
 	}
 	return i + 1
 }

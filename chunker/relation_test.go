@@ -75,8 +75,11 @@ func TestPartitions(t *testing.T) {
 			{Request{Table: "m"}, "SELECT * FROM m", all},
 			{Request{Table: "m", Columns: []string{"v", "id"}}, "SELECT v, id FROM m", all},
 			{Request{Table: "m", Where: "v <> ''"}, "SELECT * FROM m WHERE v <> ''", all},
-			{Request{Table: "m", Where: "m.d >= '2021-03-01' AND d < '2022-02-01'"}, "SELECT * FROM m WHERE d >= '2021-03-01' AND d < '2022-02-01'",
-				[]string{"public.m_2021_a", "public.m_2021_b", "public.m_2021_h0", "public.m_2021_h1", "public.m_2022"}},
+			{
+				Request{Table: "m", Where: "m.d >= '2021-03-01' AND d < '2022-02-01'"},
+				"SELECT * FROM m WHERE d >= '2021-03-01' AND d < '2022-02-01'",
+				[]string{"public.m_2021_a", "public.m_2021_b", "public.m_2021_h0", "public.m_2021_h1", "public.m_2022"},
+			},
 			{Request{Table: "m_2021", Where: "k = 'a'"}, "SELECT * FROM m_2021 WHERE k = 'a'", []string{"public.m_2021_a"}},
 			{Request{Table: "odd"}, "SELECT * FROM odd", []string{"public.odd"}},
 			{Request{SQL: "SELECT *, tableoid, ctid FROM m x WHERE x.id > 10"}, "", all},
@@ -289,7 +292,9 @@ func TestExtensionTables(t *testing.T) {
 		`CREATE TABLE _timescaledb_catalog.chunk (id int, hypertable_id int, schema_name name, table_name name, compressed_chunk_id int)`,
 		`INSERT INTO _timescaledb_catalog.chunk VALUES (1, 1, '_timescaledb_internal', 'c1', NULL), (2, 1, '_timescaledb_internal', 'c2', NULL)`)
 	db := open(t, dsn)
-	plan := func(table string) *Plan { return db.mustPlan(t, Request{Table: table}, Options{ChunkBytes: 50_000}).plan }
+	plan := func(table string) *Plan {
+		return db.mustPlan(t, Request{Table: table}, Options{ChunkBytes: 50_000}).plan
+	}
 	if p := plan("hyper"); p.Len() < 10 {
 		t.Errorf("%d chunks: %s", p.Len(), p.Why)
 	}

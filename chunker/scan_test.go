@@ -172,6 +172,7 @@ var unsplit = []struct{ sql, why string }{
 	{`SELECT (j ->> 't')::text::date AS m, id FROM obs`, "present time"},
 	{`SELECT (j ->> 't')::moment AS m, id FROM obs`, "present time"},
 	{`SELECT date(j ->> 't') AS m, id FROM obs`, "present time"},
+	{`SELECT (j ->> 't').date AS m, id FROM obs`, "present time"},
 	{`SELECT (ARRAY[j ->> 't'])::date[] AS m, id FROM obs`, "present time"},
 	{`SELECT ('[' || (j ->> 't') || ',]')::daterange AS m, id FROM obs`, "present time"},
 	{`SELECT shift AT TIME ZONE 'Europe/Vienna' AS s, id FROM obs`, "time zone"},
