@@ -55,6 +55,20 @@ func TestEachMajor(t *testing.T) {
 	}
 }
 
+func TestCleanupCanQuery(t *testing.T) {
+	dsn := Database(t)
+	t.Cleanup(func() {
+		if t.Context().Err() == nil {
+			t.Error("the context lives in a cleanup")
+		}
+		Exec(t, dsn, "SELECT 1")
+		if got := Query(t, dsn, "SELECT 7"); got != "7" {
+			t.Errorf("got %s", got)
+		}
+		Connect(t, dsn)
+	})
+}
+
 func TestStopKillRestart(t *testing.T) {
 	t.Parallel()
 	srv := Start(t, Config{Settings: []string{"max_connections = 7", "wal_level = replica", "max_wal_senders = 1"}})

@@ -115,7 +115,7 @@ func Connect(t testing.TB, dsn string) *pgx.Conn {
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "pgtest"
 	}
-	conn, err := pgx.ConnectConfig(t.Context(), cfg)
+	conn, err := pgx.ConnectConfig(live(t), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,24 +127,33 @@ func Connect(t testing.TB, dsn string) *pgx.Conn {
 	return conn
 }
 
-// Exec runs statements on a connection of their own, each in a transaction of its own (so VACUUM is possible).
+// Exec runs statements on a connection of their own, each in a transaction of its own (so VACUUM is possible). It works in a cleanup too.
 func Exec(t testing.TB, dsn string, statements ...string) {
 	t.Helper()
 	for _, sql := range statements {
-		if _, err := psql(t.Context(), dsn, sql); err != nil {
+		if _, err := psql(live(t), dsn, sql); err != nil {
 			t.Fatalf("%v\nin: %s", err, excerpt(sql))
 		}
 	}
 }
 
-// Query runs one or several statements and returns what `psql -XAt` would print: a line a row, fields separated by "|", NULL as "".
+// Query runs one or several statements and returns what `psql -XAt` would print: a line a row, fields separated by "|", NULL as "". It works
+// in a cleanup too.
 func Query(t testing.TB, dsn, sql string) string {
 	t.Helper()
-	out, err := psql(t.Context(), dsn, sql)
+	out, err := psql(live(t), dsn, sql)
 	if err != nil {
 		t.Fatalf("%v\nin: %s", err, excerpt(sql))
 	}
 	return out
+}
+
+// live is the test's context, or in its cleanup, when that is cancelled, one without an end.
+func live(t testing.TB) context.Context {
+	if t.Context().Err() != nil {
+		return context.WithoutCancel(t.Context())
+	}
+	return t.Context()
 }
 
 func excerpt(sql string) string {
