@@ -128,7 +128,7 @@ func TestConnectionSettingsThatAreRefused(t *testing.T) {
 		{"a broken DSN", connOptions{dsn: "hunter2"}, nil, codeUsage, "--dsn can't be read"},
 		{"a port in the DSN", connOptions{dsn: "postgres://u:hunter2@h:99999/d"}, nil, codeConnect, "invalid port"},
 		{"too few ports", connOptions{dsn: "host=a,b,c port=1,2 user=u password=hunter2"}, nil, codeConnect, "could not match 2 port numbers to 3 hosts"},
-		{"sslmode", connOptions{dsn: "host=h sslmode=verify password=hunter2"}, nil, codeConnect, "sslmode is invalid"},
+		{"sslmode", connOptions{dsn: "host=h sslmode=verify", password: "x' hunter2"}, nil, codeConnect, "sslmode is invalid"},
 		{"no such CA", connOptions{dsn: "host=h sslmode=verify-full sslrootcert=/nonesuch password='`: hunter2'"}, nil, codeConnect, "/nonesuch"},
 		{"TLS versions", connOptions{dsn: "host=h ssl_min_protocol_version=TLSv9"}, nil, codeConnect, "ssl_min_protocol_version"},
 		{"load balancing", connOptions{dsn: "host=h load_balance_hosts=yes"}, nil, codeConnect, "load_balance_hosts"},
@@ -218,7 +218,10 @@ func TestRunTimeParametersGoToTheServer(t *testing.T) {
 }
 
 func TestErrorsOfPgxAreMasked(t *testing.T) {
-	_, err := pgx.ParseConfig("host=h password='`: hunter2' sslmode=nonesuch")
+	_, err := pgx.ParseConfig(`host=h password='x\' hunter2' sslmode=nonesuch`)
+	if !strings.Contains(err.Error(), "hunter2") {
+		t.Fatal("pgx masks this by itself now: the test needs another password")
+	}
 	if got := parseError(err).Error(); strings.Contains(got, "hunter2") || !strings.Contains(got, "sslmode is invalid") {
 		t.Errorf("got %q", got)
 	}
