@@ -12,7 +12,7 @@ import (
 //
 // Errors are those of Run's planning.
 func DryRun(ctx context.Context, cfg Config) (*PlanReport, error) {
-	r, err := newRun(cfg)
+	r, err := newRun(cfg, true)
 	if err != nil {
 		return nil, err
 	}

@@ -42,12 +42,17 @@ const watchEvery = 5 * time.Second
 // Run exports every job of cfg from one snapshot. The Result is not nil once the plan is made, also beside an error.
 //
 // Errors: *ConfigError, *PartialError when some of several jobs failed, else the cause itself, of the packages below.
-func Run(ctx context.Context, cfg Config) (*Result, error) {
+func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
 	start := time.Now()
-	r, err := newRun(cfg)
+	r, err := newRun(cfg, false)
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx) // whatever it was, it is an echo
+		}
+	}()
 	r.report.Report(progress.Phase{Name: "connecting"})
 	snap, err := snapshot.Open(ctx, cfg.Conn, r.snapshotOptions())
 	if err != nil {
@@ -84,7 +89,7 @@ type run struct {
 	warnings []string
 }
 
-func newRun(cfg Config) (*run, error) {
+func newRun(cfg Config, dry bool) (*run, error) {
 	if len(cfg.Jobs) == 0 {
 		return nil, &ConfigError{"nothing to export"}
 	}
@@ -98,8 +103,10 @@ func newRun(cfg Config) (*run, error) {
 	r := &run{cfg: cfg, log: cfg.Log, report: cfg.Progress}
 	r.batch = min(max(cfg.Memory*batchShare/100/int64(3*cfg.Parallel+6), minBatchBytes), maxBatchBytes)
 	for i := range cfg.Jobs {
-		if err := parquetw.CheckTarget(cfg.Jobs[i].Out, cfg.Jobs[i].Overwrite); err != nil {
-			return nil, err
+		if cfg.Jobs[i].Out != "" || !dry { // a plan needs no target; one that is given must do
+			if err := parquetw.CheckTarget(cfg.Jobs[i].Out, cfg.Jobs[i].Overwrite); err != nil {
+				return nil, err
+			}
 		}
 		r.jobs = append(r.jobs, &job{Job: &cfg.Jobs[i], index: i})
 	}
