@@ -102,12 +102,16 @@ func TestPasswords(t *testing.T) {
 		{"DSN", connOptions{dsn: fmt.Sprintf("postgres://reader:correct%%20horse@127.0.0.1:%d/postgres", srv.Port)}, empty, nil, 0, "reader by fast-export"},
 		{"service and password file", connOptions{service: "mpc"}, home, nil, 0, "reader by fast-export"},
 		{"a dead host first", with(func(o *connOptions) { o.host, o.port = "127.0.0.1,127.0.0.1", "1,"+at.port }), empty, []string{"PGPASSWORD", "correct horse"}, 0, "reader by fast-export"},
-		{"wrong", with(func(o *connOptions) { o.password = "hunter2" }), home, nil, codeConnect,
-			"error: can't connect as user reader to database postgres: 127.0.0.1:" + at.port + ": password authentication failed for user \"reader\"\nhint: --password, PGPASSWORD, or a line of ~/.pgpass that fits host, port, database and user"},
+		{
+			"wrong", with(func(o *connOptions) { o.password = "hunter2" }), home, nil, codeConnect,
+			"error: can't connect as user reader to database postgres: 127.0.0.1:" + at.port + ": password authentication failed for user \"reader\"\nhint: --password, PGPASSWORD, or a line of ~/.pgpass that fits host, port, database and user",
+		},
 		{"wrong in a service", connOptions{service: "wrong"}, home, nil, codeConnect, "password authentication failed for user \"reader\""},
 		{"none", at, empty, nil, codeConnect, "hint: no password was given"},
-		{"no such database", with(func(o *connOptions) { o.dbname, o.password = "nonesuch", "correct horse" }), empty, nil, codeConnect,
-			"error: can't connect as user reader to database nonesuch: 127.0.0.1:" + at.port + ": database \"nonesuch\" does not exist\nhint: psql -l lists the server's databases"},
+		{
+			"no such database", with(func(o *connOptions) { o.dbname, o.password = "nonesuch", "correct horse" }), empty, nil, codeConnect,
+			"error: can't connect as user reader to database nonesuch: 127.0.0.1:" + at.port + ": database \"nonesuch\" does not exist\nhint: psql -l lists the server's databases",
+		},
 		{"no such user", with(func(o *connOptions) { o.user = "nobody" }), empty, nil, codeConnect, "no pg_hba.conf entry for host"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

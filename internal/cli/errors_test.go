@@ -37,38 +37,56 @@ func TestVerdicts(t *testing.T) {
 		{errors.New("two\nlines\x1b[31m"), 1, "error: two lines [31m"},
 		{usagef("h", "m"), 64, "error: m\nhint: h"},
 		{&export.ConfigError{Reason: "r"}, 64, "error: r"},
-		{&export.PartialError{Failed: 1, Total: 2, First: raised("42501", "permission denied for table x")}, 3,
-			"error: 1 of 2 exports failed, the others are done"},
+		{
+			&export.PartialError{Failed: 1, Total: 2, First: raised("42501", "permission denied for table x")}, 3,
+			"error: 1 of 2 exports failed, the others are done",
+		},
 
 		{fmt.Errorf("chunk 3: %w", snapshot.ErrLost), 11, "error: chunk 3: the snapshot is lost: no connection is left inside it\nhint: its rows can't be read any more: start again"},
-		{errors.Join(raised("57P01", "terminating connection"), snapshot.ErrLost), 11,
-			"error: terminating connection (SQLSTATE 57P01) the snapshot is lost: no connection is left inside it\nhint: its rows can't be read any more: start again"},
-		{&snapshot.ImportError{ID: "00000003-1", Reason: "nobody has it", Err: raised("22023", "invalid")}, 11,
-			"error: adopt snapshot 00000003-1: nobody has it\nhint: the transaction that exported it must be open still, in the same database of the same server"},
-		{&snapshot.ChangedError{Relation: "t", What: "truncated"}, 11,
-			"error: t was truncated between the snapshot and its lock: the snapshot's rows can't be read\nhint: start again: a new snapshot sees it as it is now"},
+		{
+			errors.Join(raised("57P01", "terminating connection"), snapshot.ErrLost), 11,
+			"error: terminating connection (SQLSTATE 57P01) the snapshot is lost: no connection is left inside it\nhint: its rows can't be read any more: start again",
+		},
+		{
+			&snapshot.ImportError{ID: "00000003-1", Reason: "nobody has it", Err: raised("22023", "invalid")}, 11,
+			"error: adopt snapshot 00000003-1: nobody has it\nhint: the transaction that exported it must be open still, in the same database of the same server",
+		},
+		{
+			&snapshot.ChangedError{Relation: "t", What: "truncated"}, 11,
+			"error: t was truncated between the snapshot and its lock: the snapshot's rows can't be read\nhint: start again: a new snapshot sees it as it is now",
+		},
 		{&chunker.ChangedError{Relation: "t", Reason: "r"}, 11, "error: t changed meanwhile: r\nhint: start again"},
 		{&snapshot.SlotError{Name: "s", Reason: "r"}, 11, "error: create replication slot s: r"},
-		{&snapshot.LockError{Relation: "t", Holders: []string{"pid 7"}, Err: raised("55P03", "timeout")}, 15,
-			"error: lock t: not available; in the way: pid 7\nhint: end what is in the way, or wait longer by --lock-timeout"},
+		{
+			&snapshot.LockError{Relation: "t", Holders: []string{"pid 7"}, Err: raised("55P03", "timeout")}, 15,
+			"error: lock t: not available; in the way: pid 7\nhint: end what is in the way, or wait longer by --lock-timeout",
+		},
 
 		{&snapshot.NotPostgresError{Product: "CockroachDB", Version: "v"}, 10, "error: the server is CockroachDB, not PostgreSQL (v)"},
-		{&snapshot.MismatchError{What: "the server", Want: "a", Got: "b"}, 10,
-			"error: a connection is not where the others are: the server is b, not a (is a balancer between?)\nhint: connect to one server directly"},
+		{
+			&snapshot.MismatchError{What: "the server", Want: "a", Got: "b"}, 10,
+			"error: a connection is not where the others are: the server is b, not a (is a balancer between?)\nhint: connect to one server directly",
+		},
 		{raised("28P01", "no"), 10, "error: no (SQLSTATE 28P01)\nhint: --password, PGPASSWORD, or a line of ~/.pgpass that fits host, port, database and user"},
 		{raised("3D000", `database "x" does not exist`), 10, "error: database \"x\" does not exist (SQLSTATE 3D000)\nhint: psql -l lists the server's databases"},
 		{raised("53300", "too many"), 10, "error: too many (SQLSTATE 53300)\nhint: a smaller --parallel needs fewer connections"},
 		{raised("08006", "gone"), 10, "error: gone (SQLSTATE 08006)"},
 
-		{&typemap.ValueError{Column: "c", Type: "date", Row: 4, Value: "infinity", Reason: "no date", Hint: "--infinity null"}, 12,
-			"error: column \"c\" (date), row 4: infinity: no date\nhint: --infinity null"},
-		{&export.RowError{Relation: "public.t", Place: "ctid (12,3)", Err: &typemap.ValueError{Column: "c", Type: "date", Reason: "no date"}}, 12,
-			"error: public.t, ctid (12,3): column \"c\" (date), row 0: no date"},
+		{
+			&typemap.ValueError{Column: "c", Type: "date", Row: 4, Value: "infinity", Reason: "no date", Hint: "--infinity null"}, 12,
+			"error: column \"c\" (date), row 4: infinity: no date\nhint: --infinity null",
+		},
+		{
+			&export.RowError{Relation: "public.t", Place: "ctid (12,3)", Err: &typemap.ValueError{Column: "c", Type: "date", Reason: "no date"}}, 12,
+			"error: public.t, ctid (12,3): column \"c\" (date), row 0: no date",
+		},
 		{&typemap.UnsupportedError{Column: "c", Type: "t", Reason: "r", Hint: "h"}, 12, "error: column \"c\" (t): r\nhint: h"},
 		{&typemap.StreamError{Row: 3, Reason: "r"}, 12, "error: COPY stream, row 3: r"},
 		{&parquetw.ValueError{Leaf: "a.b", Reason: "NULL in a required field"}, 12, "error: leaf a.b: NULL in a required field"},
-		{&export.RowGroupsError{Path: "o", EstRows: 1e9, GroupRows: 1}, 12,
-			"error: o would have about 1000000000 row groups of 1 rows, more than Parquet's 32,767\nhint: a larger --row-group-size makes fewer"},
+		{
+			&export.RowGroupsError{Path: "o", EstRows: 1e9, GroupRows: 1}, 12,
+			"error: o would have about 1000000000 row groups of 1 rows, more than Parquet's 32,767\nhint: a larger --row-group-size makes fewer",
+		},
 
 		{&parquetw.ExistsError{Path: file, What: "no Parquet file", Hint: "h"}, 13, "error: " + file + " exists and is no Parquet file\nhint: give another --out, or --overwrite to replace it"},
 		{&parquetw.ExistsError{Path: dir, What: "a directory", Hint: "name a file in it"}, 13, "error: " + dir + " exists and is a directory\nhint: name a file in it"},
@@ -79,23 +97,31 @@ func TestVerdicts(t *testing.T) {
 		{&fs.PathError{Op: "open", Path: "p", Err: syscall.EROFS}, 13, "error: open p: read-only file system"},
 		{copier.ErrDiverged, 14, "error: a repeated copy gave other rows than the first\nhint: the statement does not give the same rows twice: export it as a table, or without volatile functions"},
 
-		{&chunker.StatementError{Field: chunker.FieldSQL, Reason: `syntax error at or near "FORM"`, Text: "SELECT 1,\n  2 FORM t", Position: 15, Err: raised("42601", "x")}, 15,
-			"error: syntax error at or near \"FORM\"\n    2 FORM t\n      ^"},
+		{
+			&chunker.StatementError{Field: chunker.FieldSQL, Reason: `syntax error at or near "FORM"`, Text: "SELECT 1,\n  2 FORM t", Position: 15, Err: raised("42601", "x")}, 15,
+			"error: syntax error at or near \"FORM\"\n    2 FORM t\n      ^",
+		},
 		{&chunker.StatementError{Reason: "one statement at a time", Hint: "h"}, 15, "error: one statement at a time\nhint: h"},
 		{&chunker.StatementError{Reason: "r", Hint: "h", Text: "SELECT x", Position: 8}, 15, "error: r (h)\n  SELECT x\n         ^"},
 		{raised("22012", "division by zero"), 15, "error: division by zero (SQLSTATE 22012)"},
 		{raised("57014", "canceling statement due to user request"), 15, "error: canceling statement due to user request (SQLSTATE 57014)\nhint: the server, or someone on it, cancelled the statement"},
-		{fmt.Errorf("lock x: %w", raised("55P03", "canceling statement due to lock timeout")), 15,
-			"error: lock x: canceling statement due to lock timeout (SQLSTATE 55P03)\nhint: another session holds it: wait longer by --lock-timeout"},
+		{
+			fmt.Errorf("lock x: %w", raised("55P03", "canceling statement due to lock timeout")), 15,
+			"error: lock x: canceling statement due to lock timeout (SQLSTATE 55P03)\nhint: another session holds it: wait longer by --lock-timeout",
+		},
 
 		{&chunker.StatementError{Reason: `column "x" does not exist`, Text: "SELECT x", Position: 8, Err: raised("42703", "x")}, 16, "error: column \"x\" does not exist\n  SELECT x\n         ^"},
 		{&chunker.NotFoundError{What: "relation", Name: "t", Hint: "h", Err: raised("42P01", "x")}, 16, "error: relation t does not exist\nhint: h"},
-		{&chunker.PermissionError{Relation: "t", Columns: []string{"c"}, Err: raised("42501", "x")}, 16,
-			"error: no permission to read t: SELECT is not granted on column c\nhint: the user needs SELECT on it, and USAGE on its schema"},
+		{
+			&chunker.PermissionError{Relation: "t", Columns: []string{"c"}, Err: raised("42501", "x")}, 16,
+			"error: no permission to read t: SELECT is not granted on column c\nhint: the user needs SELECT on it, and USAGE on its schema",
+		},
 		{&chunker.RowSecurityError{Relations: []string{"t"}, Policies: []string{"p on t"}, Hint: "h"}, 16, "error: row security hides rows of t (policy p on t)\nhint: h"},
 		{&chunker.UnsupportedRelationError{Relation: "s", Kind: "sequence", Reason: "r"}, 16, "error: sequence s cannot be exported: r"},
-		{raised("42501", "query would be affected by row-level security policy for table \"t\""), 16,
-			"error: query would be affected by row-level security policy for table \"t\" (SQLSTATE 42501)\nhint: --enable-row-security exports the rows that the policies let this user see"},
+		{
+			raised("42501", "query would be affected by row-level security policy for table \"t\""), 16,
+			"error: query would be affected by row-level security policy for table \"t\" (SQLSTATE 42501)\nhint: --enable-row-security exports the rows that the policies let this user see",
+		},
 
 		{context.Canceled, 1, "error: cancelled"},
 		{Interrupted{syscall.SIGINT}, 130, "error: stopped by signal 2 (interrupt)"},
@@ -139,12 +165,21 @@ func TestConnectErrors(t *testing.T) {
 		opt  connOptions
 		want string
 	}{
-		{"nobody listens", connOptions{host: "127.0.0.1", port: "1", user: "u", dbname: "d", password: "hunter2"},
-			"error: can't connect as user u to database d: 127.0.0.1:1: connect: connection refused\nhint: is the server running there, and are --host and --port right?"},
-		{"no socket", connOptions{host: "/nonesuch", user: "u", dbname: "d", password: "hunter2"},
-			"error: can't connect as user u to database d: /nonesuch/.s.PGSQL.5432: connect: no such file or directory\nhint: is the server running there, and are --host and --port right?"},
-		{"several hosts", connOptions{host: "127.0.0.1,/nonesuch", port: "1", user: "u"},
-			"error: can't connect as user u: 127.0.0.1:1: connect: connection refused; /nonesuch/.s.PGSQL.1: connect: no such file or directory\nhint: is the server running there, and are --host and --port right?"},
+		{
+			"nobody listens",
+			connOptions{host: "127.0.0.1", port: "1", user: "u", dbname: "d", password: "hunter2"},
+			"error: can't connect as user u to database d: 127.0.0.1:1: connect: connection refused\nhint: is the server running there, and are --host and --port right?",
+		},
+		{
+			"no socket",
+			connOptions{host: "/nonesuch", user: "u", dbname: "d", password: "hunter2"},
+			"error: can't connect as user u to database d: /nonesuch/.s.PGSQL.5432: connect: no such file or directory\nhint: is the server running there, and are --host and --port right?",
+		},
+		{
+			"several hosts",
+			connOptions{host: "127.0.0.1,/nonesuch", port: "1", user: "u"},
+			"error: can't connect as user u: 127.0.0.1:1: connect: connection refused; /nonesuch/.s.PGSQL.1: connect: no such file or directory\nhint: is the server running there, and are --host and --port right?",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg, err := c.opt.config(vars(t.TempDir()))

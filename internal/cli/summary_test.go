@@ -14,8 +14,10 @@ import (
 func aResult() *export.Result {
 	return &export.Result{
 		Files: []export.File{
-			{Path: "obs.parquet", Source: "public.obs_sbn", Rows: 1_000_000, Bytes: 98_765_432, RowGroups: 1, Plan: "42 chunks by ctid",
-				Columns: []export.Column{{Name: "ra", Postgres: "numeric", Arrow: "float64", Parquet: "DOUBLE", Inexact: 12_345, Nonfinite: 1}, {Name: "id", Postgres: "bigint"}}},
+			{
+				Path: "obs.parquet", Source: "public.obs_sbn", Rows: 1_000_000, Bytes: 98_765_432, RowGroups: 1, Plan: "42 chunks by ctid",
+				Columns: []export.Column{{Name: "ra", Postgres: "numeric", Arrow: "float64", Parquet: "DOUBLE", Inexact: 12_345, Nonfinite: 1}, {Name: "id", Postgres: "bigint"}},
+			},
 			{Path: "bad.parquet", Source: "SELECT\n1", Err: errors.New("boom"), Rows: 5},
 		},
 		Snapshot: export.SnapshotInfo{ID: "00000004-0000001F-1", Fingerprint: "758:758:", Server: "15.18", Held: 11 * time.Second},
