@@ -314,10 +314,14 @@ exports: [{table: a, out: a}]
 			"b.yaml:13: requirepeer: is not supported",
 			"b.yaml:14: options: is true or false, not text",
 		}},
-		{"connection a string", "b.yaml", "connection: postgres://u:hunter2@h/d\nexports: [{table: a, out: a}]\n",
-			[]string{"b.yaml:1: connection: is text, not a mapping: {service: mpc_sbn} for example"}},
-		{"a password by the environment", "b.yaml", "connection: {host: \"${SECRET}\"}\nexports: [{table: a, out: a}]\n",
-			[]string{"b.yaml:1: host: is a whole connection string: that is given by --dsn"}},
+		{
+			"connection a string", "b.yaml", "connection: postgres://u:hunter2@h/d\nexports: [{table: a, out: a}]\n",
+			[]string{"b.yaml:1: connection: is text, not a mapping: {service: mpc_sbn} for example"},
+		},
+		{
+			"a password by the environment", "b.yaml", "connection: {host: \"${SECRET}\"}\nexports: [{table: a, out: a}]\n",
+			[]string{"b.yaml:1: host: is a whole connection string: that is given by --dsn"},
+		},
 		{"variables", "b.yaml", "- table: a\n  out: ${NONESUCH}/a\n- table: ${b\n  out: ${}\n- table: a\n  out: '${1}'\n  row_group_size: ${OUT}\n  overwrite: ${OUT}\n", []string{
 			"b.yaml:2: out: the environment variable NONESUCH is not set, or empty",
 			"b.yaml:3: table: ${ is not followed by a variable's name and }; $${ stands for ${ itself",
@@ -329,8 +333,10 @@ exports: [{table: a, out: a}]
 		{"merges", "b.yaml", "- &a {table: a, out: a, <<: [x, *a]}\n- <<: 5\n  table: b\n  out: b\n", []string{
 			"b.yaml:1: <<: is text: a mapping, or a list of them, can be merged", "b.yaml:2: <<: is a number: a mapping, or a list of them, can be merged",
 		}},
-		{"an alias brings a problem once", "b.yaml", "defaults: &d {numeric: x}\nexports:\n- {<<: *d, table: a, out: a}\n- {<<: *d, table: b, out: b}\n",
-			[]string{`b.yaml:1: numeric: numeric "x": allowed are float64, strict, text, decimal(p,s)`}},
+		{
+			"an alias brings a problem once", "b.yaml", "defaults: &d {numeric: x}\nexports:\n- {<<: *d, table: a, out: a}\n- {<<: *d, table: b, out: b}\n",
+			[]string{`b.yaml:1: numeric: numeric "x": allowed are float64, strict, text, decimal(p,s)`},
+		},
 		{"YAML", "b.yaml", "- table: a\n  out: a\n bad: b\n", []string{"b.yaml:3: YAML: did not find expected '-' indicator"}},
 		{"YAML colon", "b.yaml", "# a comment\n- table: a\n  out: a: b\n- table: c\n", []string{"b.yaml:3: YAML: mapping values are not allowed in this context"}},
 		{"YAML tab", "b.yaml", "-\n\ttable: a\n", []string{"b.yaml:2: YAML: a tab indents this line: YAML takes blanks alone"}},
@@ -544,18 +550,30 @@ exports:
 			j.Chunk.By, j.Chunk.Bytes, int64(j.Chunk.Count),
 		}
 	}
-	own := shown{30, "lz4", map[string]string{"a": "text", "b": "text", "c": "decimal(3)", "d": "strict"}, typemap.NumericStrict, typemap.InfinityError, false,
-		parquetw.ReplaceParquet, 1, export.ByCTID, 1 << 20, 0}
+	own := shown{
+		30, "lz4",
+		map[string]string{"a": "text", "b": "text", "c": "decimal(3)", "d": "strict"},
+		typemap.NumericStrict, typemap.InfinityError, false,
+		parquetw.ReplaceParquet, 1, export.ByCTID, 1 << 20, 0,
+	}
 	ownOverFlags := own
 	ownOverFlags.Columns = map[string]string{"a": "text", "b": "strict", "c": "decimal(3)", "d": "strict"}
 	for _, c := range []struct {
 		what      string
 		got, want shown
 	}{
-		{"defaults", show(none.jobs[0]), shown{10, "gzip:9", map[string]string{"a": "text", "b": "text", "c": "text"}, typemap.NumericText, typemap.InfinityClamp, true,
-			parquetw.ReplaceAny, 0, export.ByColumn, 0, 7}},
-		{"flags over defaults", show(all.jobs[0]), shown{20, "snappy", map[string]string{"a": "text", "b": "strict", "c": "strict"}, typemap.NumericFloat64, typemap.InfinityText, false,
-			parquetw.NoClobber, 0, export.ByColumn, 0, 0}},
+		{"defaults", show(none.jobs[0]), shown{
+			10, "gzip:9",
+			map[string]string{"a": "text", "b": "text", "c": "text"},
+			typemap.NumericText, typemap.InfinityClamp, true,
+			parquetw.ReplaceAny, 0, export.ByColumn, 0, 7,
+		}},
+		{"flags over defaults", show(all.jobs[0]), shown{
+			20, "snappy",
+			map[string]string{"a": "text", "b": "strict", "c": "strict"},
+			typemap.NumericFloat64, typemap.InfinityText, false,
+			parquetw.NoClobber, 0, export.ByColumn, 0, 0,
+		}},
 		{"own over defaults", show(none.jobs[1]), own},
 		{"own over flags", show(all.jobs[1]), ownOverFlags},
 	} {
