@@ -378,14 +378,17 @@ func parseSpan(v []byte) (s span, err error) {
 	return s, nil
 }
 
-// micros gives the interval as one duration, days as 24 hours each. A month is no fixed number of days: refused.
+// duration gives the interval in microseconds, days as 24 hours each. A month is no fixed number of days: refused.
 func (s span) duration() (int64, error) {
+	const hint = "--type COLUMN=struct keeps months, days and microseconds apart"
 	if s.months != 0 {
-		return 0, badHint("", "--type COLUMN=struct keeps months, days and microseconds apart", "%d months are no fixed duration", s.months)
+		return 0, badHint("", hint, "%d months are no fixed duration", s.months)
 	}
-	d := int64(s.days) * dayMicros
-	if sum := d + s.micros; (d > 0) == (s.micros > 0) && (sum > 0) != (d > 0) && d != 0 && s.micros != 0 {
-		return 0, badHint("", "--type COLUMN=struct keeps months, days and microseconds apart", "longer than 64 bits of microseconds")
+	if d := int64(s.days); d >= math.MinInt64/dayMicros && d <= math.MaxInt64/dayMicros {
+		d *= dayMicros
+		if sum := d + s.micros; d < 0 == (sum < s.micros) || d == 0 { // no overflow: the sum moved the way that d points
+			return sum, nil
+		}
 	}
-	return d + s.micros, nil
+	return 0, badHint("", hint, "longer than 64 bits of microseconds")
 }
