@@ -193,6 +193,9 @@ func pgxConfig(all settings) (*pgx.ConnConfig, error) {
 		case refused:
 			return nil, &connError{msg: fmt.Sprintf("connection parameter %s is not supported", k), hint: "take it out of the service file, DSN or environment"}
 		default:
+			if !validKey(k) { // a service file's; it would read as several settings
+				return nil, &connError{msg: fmt.Sprintf("unknown connection parameter %q", k)}
+			}
 			if near := nearest(k, sorted(keywords)); near != "" {
 				return nil, &connError{msg: fmt.Sprintf("unknown connection parameter %s", k), hint: "did you mean " + near + "?"}
 			}

@@ -47,8 +47,9 @@ sslcrl=/x
 service=mpc_sbn
 [typo]
 hots=db1
-[params]
-search_path=mpc
+[smuggled]
+user='x' sslmode=disable application_name=hunter2
+y' sslmode=disable
 `
 
 func TestConnectionSettings(t *testing.T) {
@@ -121,6 +122,7 @@ func TestConnectionSettingsThatAreRefused(t *testing.T) {
 		{"a nested service", connOptions{service: "nested"}, nil, codeConnect, "names another service"},
 		{"what would silently not happen", connOptions{service: "bad"}, nil, codeConnect, "parameter sslcrl is not supported"},
 		{"a misspelt parameter", connOptions{service: "typo"}, nil, codeConnect, "unknown connection parameter hots"},
+		{"a setting within a key", connOptions{service: "smuggled"}, nil, codeConnect, `unknown connection parameter "y' sslmode"`},
 		{"GSS encryption", connOptions{dsn: "gssencmode=require"}, nil, codeConnect, "gssencmode=require is not supported"},
 		{"a DSN in --service", connOptions{service: "postgres://u:hunter2@h/d"}, nil, codeUsage, "--service got a whole connection string"},
 		{"a DSN in --dbname", connOptions{dbname: "host=x password=hunter2"}, nil, codeUsage, "--dbname got a whole connection string"},

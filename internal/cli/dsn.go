@@ -31,6 +31,13 @@ func (s settings) String() string {
 	return b.String()
 }
 
+// validKey tells whether a keyword can stand in a connection string as it is: libpq's can, and the names of server settings.
+func validKey(k string) bool {
+	return k != "" && !strings.ContainsFunc(k, func(r rune) bool {
+		return r != '_' && r != '.' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	})
+}
+
 // parseDSN reads a connection string in either of libpq's forms. Its errors quote no part of the string, for any part may
 // be the password. Source: the manual's section "Connection Strings", and conninfo_parse and conninfo_uri_parse_options in
 // fe-connect.c.
@@ -61,7 +68,7 @@ func parseKeywords(rest string) (settings, error) {
 			key = rest[:eq]
 		}
 		key = strings.TrimRight(key, spaces)
-		if eq < 0 || key == "" || strings.ContainsAny(key, spaces) {
+		if eq < 0 || !validKey(key) {
 			return nil, fmt.Errorf("its setting number %d is not of the form key=value (quote values that hold blanks: key='a value')", n)
 		}
 		value, after, err := keywordValue(strings.TrimLeft(rest[eq+1:], spaces))
@@ -168,7 +175,7 @@ func parseURL(rest string) (settings, error) {
 	for _, pair := range strings.Split(query, "&") {
 		rawKey, value, ok := strings.Cut(pair, "=")
 		key, err := url.PathUnescape(rawKey)
-		if !ok || err != nil || key == "" {
+		if !ok || err != nil || !validKey(key) {
 			return nil, errors.New("a parameter after its ? is not of the form key=value")
 		}
 		if key == "ssl" && value == "true" { // the one alias that libpq takes, for JDBC's sake

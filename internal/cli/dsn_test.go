@@ -93,6 +93,7 @@ func TestBadDSNsTellNoSecrets(t *testing.T) {
 		"hunter2", "host=a hunter2", "password='hunter2", "user=x password='hunter2\\'", "=hunter2", "a b=hunter2", "host=a password=x\x00hunter2",
 		"postgres://u:hunter2/x@h/d", "postgres://u:%zzhunter2@h/d", "postgres://u@[::1/hunter2", "postgres://u@[::1]hunter2", "postgres://u@h/d?hunter2",
 		"postgres://u@h/d?password=%hunter2", "postgres://u:hunter2@x@h/d", "postgres://u@h/d?=hunter2",
+		"postgres://u@h/d?host%3D%27evil%27%20x=hunter2", "a'b=hunter2",
 	} {
 		got, err := parseDSN(dsn)
 		if err == nil {
