@@ -439,25 +439,24 @@ func (r *batchReader) overwriteLevel(own map[string]pair) (map[string]pair, bool
 	return r.defaults, said(r.defaults)
 }
 
-// columnTypes lays what defaults, flags and the entry say of single columns over one another.
+// columnTypes lays what flags say of single columns over what defaults say. Neither means one entry alone, so that not every entry has
+// to have such a column; those that the entry's own key names it must have.
 func (r *batchReader) columnTypes(k key[draft], own map[string]pair, d *draft) {
 	if p, given := r.defaults[k.name]; given {
 		k.form.read(r, p, d)
 	}
-	all := d.columnTypes
-	if all == nil {
-		all = map[string]string{}
+	common := d.columnTypes
+	if len(r.base.Types.Columns) > 0 {
+		if common == nil {
+			common = map[string]string{}
+		}
+		maps.Copy(common, r.base.Types.Columns)
 	}
-	maps.Copy(all, r.base.Types.Columns)
-	d.columnTypes = nil
+	d.CommonTypes, d.columnTypes = common, nil
 	if p, given := own[k.name]; given {
 		k.form.read(r, p, d)
 	}
-	maps.Copy(all, d.columnTypes)
-	d.Types.Columns = nil
-	if len(all) > 0 {
-		d.Types.Columns = all
-	}
+	d.Types.Columns = d.columnTypes
 }
 
 // complete checks which keys an entry has.

@@ -535,7 +535,7 @@ exports:
 	type shown struct {
 		Rows         int64
 		Codec        string
-		Columns      map[string]string
+		Own, Common  map[string]string
 		Numeric      typemap.NumericMode
 		Infinity     typemap.Infinity
 		Trim         bool
@@ -546,30 +546,33 @@ exports:
 	}
 	show := func(j export.Job) shown {
 		return shown{
-			j.RowGroupRows, j.Compression.String(), j.Types.Columns, j.Types.Numeric.Mode, j.Types.Infinity, j.Types.TrimBpchar, j.Overwrite, j.Parallel,
+			j.RowGroupRows, j.Compression.String(), j.Types.Columns, j.CommonTypes, j.Types.Numeric.Mode, j.Types.Infinity, j.Types.TrimBpchar, j.Overwrite, j.Parallel,
 			j.Chunk.By, j.Chunk.Bytes, int64(j.Chunk.Count),
 		}
 	}
 	own := shown{
 		30, "lz4",
-		map[string]string{"a": "text", "b": "text", "c": "decimal(3)", "d": "strict"},
+		map[string]string{"c": "decimal(3)", "d": "strict"},
+		map[string]string{"a": "text", "b": "text", "c": "text"},
 		typemap.NumericStrict, typemap.InfinityError, false,
 		parquetw.ReplaceParquet, 1, export.ByCTID, 1 << 20, 0,
 	}
 	ownOverFlags := own
-	ownOverFlags.Columns = map[string]string{"a": "text", "b": "strict", "c": "decimal(3)", "d": "strict"}
+	ownOverFlags.Common = map[string]string{"a": "text", "b": "strict", "c": "strict"}
 	for _, c := range []struct {
 		what      string
 		got, want shown
 	}{
 		{"defaults", show(none.jobs[0]), shown{
 			10, "gzip:9",
+			nil,
 			map[string]string{"a": "text", "b": "text", "c": "text"},
 			typemap.NumericText, typemap.InfinityClamp, true,
 			parquetw.ReplaceAny, 0, export.ByColumn, 0, 7,
 		}},
 		{"flags over defaults", show(all.jobs[0]), shown{
 			20, "snappy",
+			nil,
 			map[string]string{"a": "text", "b": "strict", "c": "strict"},
 			typemap.NumericFloat64, typemap.InfinityText, false,
 			parquetw.NoClobber, 0, export.ByColumn, 0, 0,

@@ -174,7 +174,7 @@ var entryKeys = []key[draft]{
 	{
 		name: "types", flag: "type",
 		about: "single columns' own types, as a mapping from a column's name (as SQL writes it) to text, float64, strict, decimal(p,s), struct or duration; " +
-			"columns that it does not name keep what --type and defaults say",
+			"in defaults, as with --type, also for entries without such a column",
 		form: form[draft]{schema{"type": "object", "minProperties": 1, "additionalProperties": orVariable(schema{
 			"type": "string", "pattern": `^(text|float64|strict|struct|duration|` + decimalPattern + `)$`,
 		})}, readTypes},

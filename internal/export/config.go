@@ -64,6 +64,9 @@ type Job struct {
 	RowGroupRows int64                // rows of a row group
 	Compression  parquetw.Compression //
 	Types        typemap.Options      // how values are represented
+	// CommonTypes are of the same kind as Types.Columns, which win over them: what is said for several jobs at once. A job need not have
+	// such a column; one that no job has is an error.
+	CommonTypes map[string]string
 }
 
 // ChunkBy is what chunks are ranges of.
