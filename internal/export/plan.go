@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -29,6 +30,7 @@ type job struct {
 	exprs  []string // one expression a result column, nil: the columns as they are
 	server string   // server_version
 
+	queued  *queued // the queue's
 	spool   *copier.Spool
 	counts  []column.Counts // the merger's, one a column
 	written parquetw.Result
@@ -119,18 +121,49 @@ func (j *job) wrap(err error, several bool) error {
 // plan makes every job's plan inside the snapshot.
 func (r *run) makePlans(ctx context.Context, snap *snapshot.Snapshot) error {
 	var errs []error
+	used := map[string]bool{}
 	for _, j := range r.jobs {
-		if err := r.planJob(ctx, snap, j); err != nil {
+		if err := r.planJob(ctx, snap, j, used); err != nil {
 			errs = append(errs, j.wrap(err, len(r.jobs) > 1))
 			if ctx.Err() != nil || snap.Conn().IsClosed() {
 				break
 			}
 		}
 	}
-	return errors.Join(errs...)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
+	}
+	for _, j := range r.jobs {
+		for _, name := range slices.Sorted(maps.Keys(j.CommonTypes)) {
+			if !used[name] {
+				return &ConfigError{fmt.Sprintf("a type is chosen for column %q, which none of the exports has", name)}
+			}
+		}
+	}
+	return nil
 }
 
-func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job) error {
+// commonTypes adds to the job's own choices of types those of CommonTypes whose columns it has.
+func (j *job) commonTypes(cols []chunker.ResultColumn, used map[string]bool) map[string]string {
+	out := maps.Clone(j.Types.Columns)
+	for _, c := range cols {
+		choice, ok := j.CommonTypes[c.Name]
+		if !ok {
+			continue
+		}
+		used[c.Name] = true
+		if _, own := out[c.Name]; !own {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[c.Name] = choice
+		}
+	}
+	return out
+}
+
+// planJob makes one job's plan. It notes in used the names of CommonTypes that the job has.
+func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used map[string]bool) error {
 	conn := snap.Conn()
 	p, err := chunker.NewPlan(ctx, conn, j.target, chunker.Options{ChunkBytes: r.cfg.ChunkBytes, Parallel: r.cfg.Parallel})
 	if err != nil {
@@ -153,6 +186,7 @@ func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job) erro
 	}
 	opt := j.Types
 	opt.Strict = opt.Strict || r.cfg.Strict
+	opt.Columns = j.commonTypes(p.Columns, used)
 	if j.types, err = typemap.NewPlan(cat, cols, opt, r.transport()); err != nil {
 		return err
 	}

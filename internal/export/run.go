@@ -179,10 +179,11 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 			})
 	})
 
-	q := newQueue(r.jobs)
+	q := newQueue(r.jobs, r.cfg.Parallel+2)
 	var merging sync.WaitGroup
 	for _, j := range r.jobs {
 		merging.Go(func() {
+			defer q.jobMerged()
 			if err := r.merge(ctx, j); err != nil {
 				r.fail(j, err, cancel)
 			}
@@ -249,16 +250,20 @@ func (r *run) verdict(snap *snapshot.Snapshot) error {
 
 // merge writes one job's file: its chunks in order, batch by batch.
 func (r *run) merge(ctx context.Context, j *job) (err error) {
-	w, err := parquetw.Create(j.Out, j.writerOptions(r))
-	if err != nil {
+	// The file is opened when its first rows are here: a batch of hundreds of files has few open at a time.
+	b, err := j.spool.Take(ctx, nil)
+	if err != nil && err != io.EOF {
 		return err
 	}
-	defer func() { err = errors.Join(err, w.Abort()) }()
-	for {
-		b, err := j.spool.Take(ctx, nil)
-		if err == io.EOF {
-			break
+	w, cerr := parquetw.Create(j.Out, j.writerOptions(r))
+	if cerr != nil {
+		if b != nil {
+			b.Release()
 		}
+		return cerr
+	}
+	defer func() { err = errors.Join(err, w.Abort()) }()
+	for ; err != io.EOF; b, err = j.spool.Take(ctx, nil) {
 		if err != nil {
 			return err
 		}

@@ -38,67 +38,95 @@ type item struct {
 // before all others. It is one goroutine's (run), reached by channels, so that a worker can wait for work and for
 // somebody who needs the snapshot exported at the same time.
 type queue struct {
-	jobs     []*job // with chunks left, the first one is handed out from
-	next     int    // chunk of jobs[0]
+	jobs     []*queued // with chunks left
 	returned []item
+	active   int // jobs begun and not merged
+	limit    int // of active
 
-	work chan item     // unbuffered: a chunk is handed out when somebody takes it
-	back chan item     // from a worker that could not do it
-	done chan struct{} // one value for each chunk that is dealt with
+	work   chan item     // unbuffered: a chunk is handed out when somebody takes it
+	back   chan item     // from a worker that could not do it
+	done   chan item     // each chunk that is dealt with
+	merged chan struct{} // a value for each job that is merged
+	gone   chan struct{} // closed when run has ended
 }
 
-func newQueue(jobs []*job) *queue {
-	q := &queue{jobs: slices.Clone(jobs), work: make(chan item), back: make(chan item), done: make(chan struct{})}
-	slices.SortStableFunc(q.jobs, func(a, b *job) int {
-		return cmp.Compare(b.plan.HeapBytes+b.plan.ToastBytes, a.plan.HeapBytes+a.plan.ToastBytes)
+// queued is what the queue knows of a job.
+type queued struct {
+	j    *job
+	next int // chunk
+	out  int // chunks with workers
+}
+
+// newQueue queues all chunks. Beyond limit jobs at a time none is begun: each one that is open has pages of its own.
+func newQueue(jobs []*job, limit int) *queue {
+	q := &queue{limit: limit, work: make(chan item), back: make(chan item), done: make(chan item), merged: make(chan struct{}), gone: make(chan struct{})}
+	for _, j := range jobs {
+		j.queued = &queued{j: j}
+		q.jobs = append(q.jobs, j.queued)
+	}
+	slices.SortStableFunc(q.jobs, func(a, b *queued) int {
+		return cmp.Compare(b.j.plan.HeapBytes+b.j.plan.ToastBytes, a.j.plan.HeapBytes+a.j.plan.ToastBytes)
 	})
 	return q
 }
 
-// head is the chunk to hand out next.
-func (q *queue) head() (item, bool) {
+// head is the chunk to hand out next, and what notes that it was.
+func (q *queue) head() (item, func(), bool) {
 	if len(q.returned) > 0 {
-		return q.returned[0], true
+		it := q.returned[0]
+		return it, func() { q.returned = q.returned[1:]; it.j.queued.out++ }, true
 	}
-	if len(q.jobs) > 0 {
-		return item{j: q.jobs[0], chunk: q.next}, true
+	for i, k := range q.jobs {
+		if k.j.Parallel > 0 && k.out >= k.j.Parallel || k.next == 0 && q.active >= q.limit {
+			continue
+		}
+		return item{j: k.j, chunk: k.next}, func() {
+			if k.next == 0 {
+				q.active++
+			}
+			k.out++
+			if k.next++; k.next == k.j.plan.Len() {
+				q.jobs = slices.Delete(q.jobs, i, i+1)
+			}
+		}, true
 	}
-	return item{}, false
-}
-
-func (q *queue) pop() {
-	if len(q.returned) > 0 {
-		q.returned = q.returned[1:]
-		return
-	}
-	if q.next++; q.next == q.jobs[0].plan.Len() {
-		q.jobs, q.next = q.jobs[1:], 0
-	}
+	return item{}, nil, false
 }
 
 // run serves until every chunk is dealt with, or until ctx ends, and then closes work.
 func (q *queue) run(ctx context.Context) {
+	defer close(q.gone)
 	defer close(q.work)
-	for out := 0; ; {
+	for out := 0; out > 0 || len(q.jobs) > 0 || len(q.returned) > 0; {
 		var work chan item
-		head, more := q.head()
-		if more {
+		it, taken, ok := q.head()
+		if ok {
 			work = q.work
-		} else if out == 0 {
-			return
 		}
 		select {
-		case work <- head:
-			q.pop()
+		case work <- it:
+			taken()
 			out++
 		case it := <-q.back:
 			q.returned = append(q.returned, it)
+			it.j.queued.out--
 			out--
-		case <-q.done:
+		case it := <-q.done:
+			it.j.queued.out--
 			out--
+		case <-q.merged:
+			q.active--
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// jobMerged tells the queue that a job's file is done or failed. Call it once a job.
+func (q *queue) jobMerged() {
+	select {
+	case q.merged <- struct{}{}:
+	case <-q.gone:
 	}
 }
 
@@ -275,7 +303,7 @@ func (c *copying) replace(ctx context.Context) error {
 func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFunc) error {
 	finished := func() {
 		select {
-		case c.q.done <- struct{}{}:
+		case c.q.done <- it:
 		case <-ctx.Done():
 		}
 	}
