@@ -385,14 +385,11 @@ func (d *Decoder) csvFields(p []byte) ([]byte, error) {
 					k = 1
 				}
 			case kText:
-				if q[0] == '"' {
-					break
-				}
 				// Sixteen bytes at once, as in binaryFields.
 				a, b := le.Uint64(q), le.Uint64(q[8:])
-				n := bits.TrailingZeros64(hasByte(a, ',')|hasByte(a, '\n')) >> 3
+				n := bits.TrailingZeros64(special(a)) >> 3
 				if n == 8 {
-					n += bits.TrailingZeros64(hasByte(b, ',')|hasByte(b, '\n')) >> 3
+					n += bits.TrailingZeros64(special(b)) >> 3
 				}
 				if n == 16 || q[n] != want {
 					break
@@ -476,6 +473,9 @@ func (d *Decoder) csvField(i int, p []byte) (rest []byte, ok bool, err error) {
 		if k == len(p) {
 			return nil, false, nil
 		}
+		if p[k] == '"' || p[k] == '\r' {
+			return nil, false, d.stream("has the byte %q in a field without quotes, in column %q", p[k], d.plan.Columns[i].Name)
+		}
 		v, end, rest = p[:k], p[k], p[k+1:]
 	}
 	if (end == '\n') != (i == len(d.cols)-1) || end != ',' && end != '\n' {
@@ -498,17 +498,17 @@ func (d *Decoder) csvField(i int, p []byte) (rest []byte, ok bool, err error) {
 	return rest, true, nil
 }
 
-// bareEnd gives the index of the first comma or line feed, the length of p when there is none.
+// bareEnd gives the index of the byte that ends a field without quotes, the length of p when there is none. A quote or a
+// carriage return ends it, too: the server writes neither outside quotes.
 func bareEnd(p []byte) int {
 	i := 0
 	for ; i+8 <= len(p); i += 8 {
-		x := le.Uint64(p[i:])
-		if m := hasByte(x, ',') | hasByte(x, '\n'); m != 0 {
+		if m := special(le.Uint64(p[i:])); m != 0 {
 			return i + bits.TrailingZeros64(m)>>3
 		}
 	}
 	for ; i < len(p); i++ {
-		if p[i] == ',' || p[i] == '\n' {
+		if b := p[i]; b == ',' || b == '\n' || b == '"' || b == '\r' {
 			break
 		}
 	}

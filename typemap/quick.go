@@ -20,6 +20,11 @@ func hasByte(x uint64, b byte) uint64 {
 	return (x - ones) &^ x & highBits
 }
 
+// special is hasByte for the bytes that end a field without quotes, or that cannot be in one.
+func special(x uint64) uint64 {
+	return hasByte(x, ',') | hasByte(x, '\n') | hasByte(x, '"') | hasByte(x, '\r')
+}
+
 // digits8 reads the digits that eight bytes begin with: their value and how many there are.
 func digits8(x uint64) (v uint64, n int) {
 	y := x ^ ones*'0'

@@ -152,10 +152,8 @@ func (s *scanState) fieldEnd(p []byte) int {
 		}
 	}
 	if !s.quoted {
-		for ; i < len(p); i++ {
-			if p[i] == ',' || p[i] == '\n' {
-				return i + 1
-			}
+		if i = bareEnd(p); i < len(p) {
+			return i + 1
 		}
 		return -1
 	}

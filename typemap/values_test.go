@@ -242,6 +242,8 @@ func TestBrokenStreams(t *testing.T) {
 		{"csv: too many fields", CSV, []byte("1,x,y\n"), "more than the row's 2 fields"},
 		{"csv: open quote", CSV, []byte("1,\"x\n"), "ends in the middle"},
 		{"csv: after a quote", CSV, []byte("1,\"x\"y\n"), "behind a closing quote"},
+		{"csv: a quote in the middle", CSV, []byte("1,x\"y\n"), "in a field without quotes"},
+		{"csv: a bare carriage return", CSV, []byte("1,x\r\n"), "in a field without quotes"},
 		{"csv: no line feed", CSV, []byte("1,x"), "ends in the middle"},
 		{"csv: not a number", CSV, []byte("1x,y\n"), "not an integer"},
 		{"csv: a number too large", CSV, []byte("2147483648,y\n"), "not an integer"},
