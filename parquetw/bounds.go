@@ -34,7 +34,7 @@ const (
 // maxBound is the length above which a minimum or maximum of bytes is shortened. As other writers have it.
 const maxBound = 64
 
-// orderOf tells how the values of a leaf compare. f is the top-level field that it belongs to.
+// orderOf tells how the values of a leaf compare. f is the Arrow field whose values they are.
 func orderOf(l *column.Leaf, c *schema.Column, f arrow.Field) order {
 	if opaque(f) {
 		return orderNone

@@ -15,6 +15,7 @@ type scratch struct {
 	out    []byte
 	trial  []byte
 	header compact
+	spare  [][]dictSlot     // tables of minSlots for reuse
 	zstd   [4]*zstd.Encoder // by strength; kept for the goroutine's life, which arrow-go's do not
 }
 

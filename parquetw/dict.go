@@ -25,7 +25,8 @@ type dictSlot struct {
 	page uint32 // the page that saw the entry last
 }
 
-const minSlots = 256
+// minSlots is the size of a table at first: room for as many entries as show that values do not repeat.
+const minSlots = 2 * tellingValues
 
 var hashSeed = maphash.MakeSeed()
 
@@ -34,22 +35,43 @@ func mix(x uint64) uint64 {
 	return x ^ x>>32
 }
 
-// reset empties d. Memory is kept unless it is much.
+// reset empties d. Memory is kept unless it is much more than the last values needed.
 func (d *dict) reset() {
-	if len(d.slots) > 4096 && d.n < len(d.slots)/16 {
+	if len(d.slots) > minSlots && d.n < len(d.slots)/16 {
 		d.slots = nil
 	}
 	clear(d.slots)
 	d.n, d.data, d.ends = 0, d.data[:0], d.ends[:0]
 }
 
-// drop gives the memory back.
-func (d *dict) drop() { *d = dict{} }
+// drop gives the memory back, the table to spare if it has the first size.
+func (d *dict) drop(spare *[][]dictSlot) {
+	d.endSearch(spare)
+	*d = dict{}
+}
+
+// endSearch keeps the entries and gives back what finds them.
+func (d *dict) endSearch(spare *[][]dictSlot) {
+	if len(d.slots) == minSlots && len(*spare) < 16 {
+		*spare = append(*spare, d.slots)
+	}
+	d.slots = nil
+}
 
 // held is the memory that d holds, in bytes.
 func (d *dict) held() int64 { return int64(cap(d.slots)*16 + cap(d.data) + cap(d.ends)*4) }
 
-func (d *dict) grow() {
+// ready makes room for one more entry.
+func (d *dict) ready(spare *[][]dictSlot) {
+	if 2*d.n < len(d.slots) {
+		return
+	}
+	if n := len(*spare); len(d.slots) == 0 && n > 0 {
+		d.slots = (*spare)[n-1]
+		*spare = (*spare)[:n-1]
+		clear(d.slots)
+		return
+	}
 	old := d.slots
 	d.slots = make([]dictSlot, max(minSlots, 2*len(old)))
 	m := uint64(len(d.slots) - 1)
@@ -62,21 +84,6 @@ func (d *dict) grow() {
 			h = (h + 1) & m
 		}
 		d.slots[h] = s
-	}
-}
-
-// word finds a value of four or eight bytes, by its bits. The slot is valid until the next call; its ref is 0 where the
-// value is new, and the caller then fills it in by insert, or leaves it.
-func (d *dict) word(x uint64) *dictSlot {
-	if 2*d.n >= len(d.slots) {
-		d.grow()
-	}
-	m := uint64(len(d.slots) - 1)
-	for h := mix(x) & m; ; h = (h + 1) & m {
-		s := &d.slots[h&uint64(len(d.slots)-1)]
-		if s.ref == 0 || s.key == x {
-			return s
-		}
 	}
 }
 
@@ -110,14 +117,12 @@ func shortKey(v []byte) uint64 {
 	return k
 }
 
-// bytes finds a value of any length. plain is the value as data holds it, key its shortKey.
-func (d *dict) bytes(plain []byte, key uint64, width int) *dictSlot {
-	if 2*d.n >= len(d.slots) {
-		d.grow()
-	}
-	m := uint64(len(d.slots) - 1)
-	for h := mix(key) & m; ; h = (h + 1) & m {
-		s := &d.slots[h&uint64(len(d.slots)-1)]
+// find finds a value of any length: plain as data holds it, key its shortKey. The slot's ref is 0 where the value is
+// new: the caller fills it by insert or leaves it.
+func (d *dict) find(plain []byte, key uint64, width int) *dictSlot {
+	slots := d.slots
+	for h := mix(key); ; h++ {
+		s := &slots[h&uint64(len(slots)-1)]
 		if s.ref == 0 || s.key == key && (key < longKey || bytes.Equal(d.entry(int(s.ref-1), width), plain)) {
 			return s
 		}

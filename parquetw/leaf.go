@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"math"
 	"math/bits"
+	"slices"
 
 	"fast-export/internal/column"
 )
@@ -184,6 +185,16 @@ func (e *leafEncoder) startRaw() {
 	if cap(e.raw) > 2*e.lay.pageBytes+maxKept {
 		e.raw = nil
 	}
+	if e.raw == nil {
+		// As much as a whole page will have if it goes on as it began: growing step by step costs more than encoding.
+		want := e.lay.pageBytes
+		if e.rows > 0 {
+			want = min(want, e.bytes/e.rows*e.lay.pageRows*17/16)
+		} else if w := e.leaf.Width; w > 0 {
+			want = min(want, w*e.lay.pageRows)
+		}
+		e.raw = make([]byte, 0, e.room()+want)
+	}
 	e.raw = grow(e.raw[:0], e.room())
 }
 
@@ -212,8 +223,12 @@ func (e *leafEncoder) flat(s *scratch, g *rowGroup, buf *column.Buffer, batchRow
 		if e.leaf.MaxDef > 0 {
 			e.valid = appendBits(e.valid, e.rows, buf.Valid, from, from+n)
 		}
-		if err := e.take(buf, size); err != nil {
+		want := e.value + fit
+		if err := e.take(s, buf, size); err != nil {
 			return err
+		}
+		if e.value != want {
+			return fmt.Errorf("leaf %s: %d values where the levels say %d", e.leaf.Path, e.value, want)
 		}
 		e.bytes += size
 		e.rows += n
@@ -280,12 +295,12 @@ func (e *leafEncoder) truncated(rest int) error {
 }
 
 // take adds the next values of a batch, of so many bytes, to the open page.
-func (e *leafEncoder) take(buf *column.Buffer, size int) error {
+func (e *leafEncoder) take(s *scratch, buf *column.Buffer, size int) error {
 	data := buf.Data[e.at : e.at+size]
 	e.at += size
 	if e.inDict {
 		n := len(e.indices)
-		done, err := e.lookUp(data)
+		done, err := e.lookUp(data, &s.spare)
 		if err != nil {
 			return err
 		}
@@ -295,7 +310,7 @@ func (e *leafEncoder) take(buf *column.Buffer, size int) error {
 		if done == len(data) {
 			return nil
 		}
-		e.giveUp()
+		e.giveUp(s)
 		data = data[done:]
 	}
 	n, err := e.look(data)
@@ -335,68 +350,103 @@ func (e *leafEncoder) look(data []byte) (n int, err error) {
 }
 
 // lookUp turns values into indices until one is not admitted to the dictionary, and tells how many bytes it took.
-func (e *leafEncoder) lookUp(data []byte) (done int, err error) {
+func (e *leafEncoder) lookUp(data []byte, spare *[][]dictSlot) (done int, err error) {
+	e.dict.ready(spare)
+	if w := e.leaf.Width; w == 4 || w == 8 {
+		return e.lookUpWords(data, spare), nil
+	}
+	return e.lookUpBytes(data, spare)
+}
+
+// lookUpWords is lookUp for values of four or eight bytes.
+func (e *leafEncoder) lookUpWords(data []byte, spare *[][]dictSlot) (done int) {
 	d, w := &e.dict, e.leaf.Width
 	number := uint32(len(e.chunk.pages)) + 1
-	switch w {
-	case 4, 8:
-		for at := 0; at < len(data); at += w {
-			v := data[at : at+w]
-			var x uint64
-			if w == 8 {
-				x = le.Uint64(v)
-			} else {
-				x = uint64(le.Uint32(v))
-			}
-			s := d.word(x)
+	have := len(e.indices)
+	e.indices = slices.Grow(e.indices, len(data)/w)[:have+len(data)/w]
+	out := e.indices[have:]
+	slots := d.slots
+	for i := range out {
+		var x uint64
+		if w == 8 {
+			x = le.Uint64(data[8*i:])
+		} else {
+			x = uint64(le.Uint32(data[4*i:]))
+		}
+		h := mix(x)
+		s := &slots[h&uint64(len(slots)-1)]
+		for s.ref != 0 && s.key != x {
+			h++
+			s = &slots[h&uint64(len(slots)-1)]
+		}
+		if s.page != number { // never so in an empty slot
+			v := data[w*i : w*i+w]
 			if s.ref == 0 {
-				if !e.admits(w) {
-					return at, nil
+				if !e.admits(w, have+i) {
+					e.indices = e.indices[:have+i]
+					return w * i
 				}
 				d.insert(s, x, v, false)
 			}
-			if s.page != number {
-				s.page = number
-				e.bounds.add(e.order, v, w)
-			}
-			e.indices = append(e.indices, s.ref-1)
+			s.page = number
+			e.bounds.add(e.order, v, w)
+			out[i] = s.ref - 1
+			d.ready(spare)
+			slots = d.slots
+			continue
 		}
-		return len(data), nil
+		out[i] = s.ref - 1
+	}
+	return len(data)
+}
+
+// lookUpBytes is lookUp for byte arrays and fixed-length values of any width.
+func (e *leafEncoder) lookUpBytes(data []byte, spare *[][]dictSlot) (done int, err error) {
+	d, w := &e.dict, e.leaf.Width
+	number := uint32(len(e.chunk.pages)) + 1
+	head := 0
+	if w == 0 {
+		head = 4
 	}
 	for at := 0; at < len(data); {
-		l, head := w, 0
+		l := w
 		if w == 0 {
 			if l, err = e.length(data, at); err != nil {
 				return 0, err
 			}
-			head = 4
 		}
 		v := data[at : at+l]
 		key := shortKey(v[head:])
-		s := d.bytes(v, key, w)
-		if s.ref == 0 {
-			if !e.admits(l) {
-				return at, nil
-			}
-			d.insert(s, key, v, w == 0)
-		}
+		s := d.find(v, key, w)
 		if s.page != number {
+			if s.ref == 0 {
+				if !e.admits(l, len(e.indices)) {
+					return at, nil
+				}
+				d.insert(s, key, v, w == 0)
+			}
 			s.page = number
 			if e.order == orderFloat16 {
 				e.bounds.add(e.order, v, w)
 			} else if e.order != orderNone {
 				e.bounds.addBytes(e.order, v[head:])
 			}
+			e.indices = append(e.indices, s.ref-1)
+			d.ready(spare)
+		} else {
+			e.indices = append(e.indices, s.ref-1)
 		}
-		e.indices = append(e.indices, s.ref-1)
 		at += l
 	}
 	return len(data), nil
 }
 
-// admits tells whether the dictionary takes another entry of so many bytes for the value that comes next. It depends on
-// the values of the row group so far, one by one.
-func (e *leafEncoder) admits(size int) bool {
+// tellingValues is how many values show that a column does not repeat itself.
+const tellingValues = 1024
+
+// admits tells whether the dictionary takes another entry of so many bytes, for the value behind the first i of the page.
+// It depends on the values of the row group so far, one by one.
+func (e *leafEncoder) admits(size, i int) bool {
 	n := e.dict.n
 	if n >= maxEntries || len(e.dict.data)+size > e.lay.dictBytes {
 		return false
@@ -404,21 +454,21 @@ func (e *leafEncoder) admits(size int) bool {
 	if e.confirmed {
 		return true
 	}
-	// Values that hardly ever repeat are seen soon: nearly all of a thousand, or three in four of many.
-	i := e.seen + len(e.indices)
-	return n < 1020 || n*256 < i*255 && n < 2048+i/4*3
+	// Values that hardly ever repeat are seen soon: nearly all of the first, or three in four of many.
+	i += e.seen
+	return n < tellingValues-4 || n*256 < i*255 && n < 2048+i/4*3
 }
 
 // giveUp turns the open page from indices into values; no page of this row group will have indices again.
-func (e *leafEncoder) giveUp() {
+func (e *leafEncoder) giveUp(s *scratch) {
 	e.inDict = false
 	e.startRaw()
 	e.raw = e.dict.appendEntries(e.raw, e.indices, e.leaf.Width)
 	e.indices = nil
-	if e.chunk.counts[0] == 0 {
-		e.dict.drop()
+	if e.seen == 0 {
+		e.dict.drop(&s.spare) // no page has an index
 	} else {
-		e.dict.slots = nil // no more searches; the entries are still to be written
+		e.dict.endSearch(&s.spare) // the entries are still to be written
 	}
 }
 
@@ -426,7 +476,7 @@ func (e *leafEncoder) giveUp() {
 func (e *leafEncoder) judge(s *scratch) {
 	n, d := e.seen+len(e.indices), e.dict.n
 	if d > 8 && d > n/2 {
-		e.giveUp()
+		e.giveUp(s)
 		return
 	}
 	if n < 4096 {
@@ -438,16 +488,16 @@ func (e *leafEncoder) judge(s *scratch) {
 		delta := s.compressedLen(e.w.compression, s.page)
 		s.page = appendHybrid(append(s.page[:0], e.dict.data...), e.indices, indexBits(d))
 		if delta < s.compressedLen(e.w.compression, s.page) {
-			e.giveUp()
+			e.giveUp(s)
 			return
 		}
 	}
 	e.confirmed = true
 }
 
-// indexBits is the width of an index into a dictionary of n entries. One entry would need none, which not every reader
-// expects.
-func indexBits(n int) int { return max(1, bits.Len(uint(n-1))) }
+// indexBits is the width of an index into a dictionary of n entries: at least 1, although one entry would need none,
+// which not every reader expects.
+func indexBits(n int) int { return max(1, bits.Len(uint(max(n-1, 0)))) }
 
 // otherwise chooses what values become without a dictionary, from the values of a page.
 func (e *leafEncoder) otherwise(s *scratch, values []byte) Encoding {
@@ -497,7 +547,7 @@ func (e *leafEncoder) nested(s *scratch, g *rowGroup, buf *column.Buffer, rows i
 		if e.leaf.MaxRep > 0 {
 			e.rep = append(e.rep, buf.Rep[from:e.entry]...)
 		}
-		if err := e.take(buf, at-e.at); err != nil {
+		if err := e.take(s, buf, at-e.at); err != nil {
 			return err
 		}
 		if e.value != value {
@@ -578,12 +628,12 @@ func (e *leafEncoder) endPage(s *scratch, g *rowGroup) error {
 	var body []byte
 	encoding := 1
 	switch {
-	case e.inDict && e.dict.n > 0:
-		encoding = 0
+	case e.inDict:
+		encoding = 0 // also for nothing but nulls, with a dictionary of no entries if need be: so do other writers
 		w := indexBits(e.dict.n)
 		body = appendHybrid(append(append(s.page[:0], s.levels...), byte(w)), e.indices, w)
 		s.page = body
-	case e.values == 0: // no encoding has anything to say; no dictionary may ever come
+	case e.values == 0: // no encoding has anything to say
 		body = append(s.page[:0], s.levels...)
 		s.page = body
 	default:

@@ -101,7 +101,7 @@ const (
 	Auto              Encoding = iota
 	Plain                      // values one behind the other
 	Dictionary                 // indices into the row group's values; gives up where the dictionary would grow too large
-	ByteStreamSplit            // floats, integers and fixed-length values: first bytes together, second bytes together, …
+	ByteStreamSplit            // floats: first bytes together, second bytes together, …
 	DeltaBinaryPacked          // integers: packed differences to the value before
 )
 
@@ -146,4 +146,6 @@ type Options struct {
 	Hash bool
 	// Pool is where the encoding happens. It must not be closed before the Writer is committed or aborted.
 	Pool *Pool
+
+	layout layout // in place of what the schema asks for: tests want small pages
 }

@@ -22,24 +22,15 @@ func appendBools(dst, v []byte) []byte {
 	return dst
 }
 
-// appendSplit appends BYTE_STREAM_SPLIT of v, values of width bytes: first all first bytes, then all second ones, …
+// appendSplit appends BYTE_STREAM_SPLIT of v, values of 4 or 8 bytes: first all first bytes, then all second ones, …
 // Source: https://parquet.apache.org/docs/file-format/data-pages/encodings/#BYTESTREAMSPLIT
 func appendSplit(dst, v []byte, width int) []byte {
-	at, n := len(dst), len(v)/width
+	at := len(dst)
 	dst = grow(dst, len(v))
-	out := dst[at:]
-	switch width {
-	case 4:
-		split4(out, v, n)
-	case 8:
-		split8(out, v, n)
-	default:
-		for k := range width {
-			s := out[k*n : k*n+n]
-			for i, j := 0, k; i < len(s); i, j = i+1, j+width {
-				s[i] = v[j]
-			}
-		}
+	if width == 4 {
+		split4(dst[at:], v, len(v)/4)
+	} else {
+		split8(dst[at:], v, len(v)/8)
 	}
 	return dst
 }

@@ -43,25 +43,6 @@ func shred(t testing.TB, leaves []column.Leaf, rec arrow.RecordBatch, from, to i
 	return s.batch
 }
 
-// leavesOf counts the leaves below a type.
-func leavesOf(t arrow.DataType) int {
-	switch t := t.(type) {
-	case arrow.ExtensionType:
-		return leavesOf(t.StorageType())
-	case *arrow.DictionaryType:
-		return leavesOf(t.ValueType)
-	}
-	kids := children(t)
-	if len(kids) == 0 {
-		return 1
-	}
-	n := 0
-	for _, k := range kids {
-		n += leavesOf(k.Type)
-	}
-	return n
-}
-
 func (s *shredder) value(f arrow.Field, a arrow.Array, i int, def, rep, depth uint8) {
 	if f.Nullable {
 		if a.IsNull(i) {
@@ -74,7 +55,7 @@ func (s *shredder) value(f arrow.Field, a arrow.Array, i int, def, rep, depth ui
 }
 
 func (s *shredder) nulls(t arrow.DataType, def, rep uint8) {
-	for range leavesOf(t) {
+	for range leafFields(nil, []arrow.Field{{Type: t}}) {
 		l := &s.leaves[s.leaf]
 		b := &s.batch.Leaves[s.leaf]
 		s.leaf++

@@ -95,7 +95,14 @@ func Create(path string, opt Options) (*Writer, error) {
 	if opt.Encodings != nil && len(opt.Encodings) != len(w.leaves) {
 		return nil, fmt.Errorf("%d encodings for %d leaves", len(opt.Encodings), len(w.leaves))
 	}
-	lay := layoutFor(len(w.leaves))
+	lay := opt.layout
+	if lay == (layout{}) {
+		lay = layoutFor(len(w.leaves))
+	}
+	fields := leafFields(nil, opt.Schema.Fields())
+	if len(fields) != len(w.leaves) {
+		return nil, fmt.Errorf("parquet schema: %d leaves of %d Arrow fields", len(w.leaves), len(fields))
+	}
 	for i := range w.leaves {
 		l := &w.leaves[i]
 		if l.Physical == column.Fixed && l.Width == 0 {
@@ -108,9 +115,13 @@ func Create(path string, opt Options) (*Writer, error) {
 				return nil, err
 			}
 		}
+		if hint == Auto && fields[i].Type.ID() == arrow.DICTIONARY {
+			// pyarrow reads such a leaf in a list or struct only if all its pages have indices.
+			hint = Dictionary
+		}
 		w.encoders = append(w.encoders, &leafEncoder{
 			w: w, index: i, leaf: l, hint: hint, lay: lay,
-			order: orderOf(l, w.parquet.Column(i), opt.Schema.Field(l.Column)),
+			order: orderOf(l, w.parquet.Column(i), fields[i]),
 		})
 	}
 	for _, list := range [][]KeyValue{schemaMetadata(opt.Schema), opt.Metadata} {
@@ -179,6 +190,18 @@ func children(t arrow.DataType) []arrow.Field {
 	return nil
 }
 
+// leafFields appends the fields whose values are leaves of the Parquet schema, in its depth-first order.
+func leafFields(dst, fields []arrow.Field) []arrow.Field {
+	for _, f := range fields {
+		if c := children(f.Type); len(c) > 0 {
+			dst = leafFields(dst, c)
+		} else {
+			dst = append(dst, f)
+		}
+	}
+	return dst
+}
+
 // fits tells whether a leaf can have an encoding.
 func fits(e Encoding, l *column.Leaf) error {
 	ok := false
@@ -188,7 +211,7 @@ func fits(e Encoding, l *column.Leaf) error {
 	case Dictionary:
 		ok = l.Physical != column.Bool
 	case ByteStreamSplit:
-		ok = l.Physical != column.Bool && l.Physical != column.ByteArray
+		ok = l.Physical == column.Float32 || l.Physical == column.Float64 // DuckDB reads no other
 	case DeltaBinaryPacked:
 		ok = l.Physical == column.Int32 || l.Physical == column.Int64
 	}
