@@ -11,13 +11,16 @@ var ErrLost = errors.New("the snapshot is lost: no connection is left inside it"
 
 // LockError is a relation that could not be locked in time.
 type LockError struct {
-	Relation string   // as SQL writes it
+	Relation string   // as SQL writes it, "" when it is not known which of them
 	Holders  []string // one line a session that holds or waits for a conflicting lock
 	Err      error    // the server's word
 }
 
 func (e *LockError) Error() string {
 	s := "lock " + e.Relation + ": "
+	if e.Relation == "" {
+		s = "lock what is to be read: "
+	}
 	if len(e.Holders) == 0 {
 		return s + e.Err.Error()
 	}

@@ -86,7 +86,7 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig, opt Options) (_ *Snapshot, e
 	if s.server, err = identify(ctx, conn); err != nil {
 		return nil, err
 	}
-	if s.rels, err = opt.Prepare(ctx, conn, s.server.num); err != nil {
+	if s.rels, err = s.prepare(ctx); err != nil {
 		return nil, err
 	}
 	adopt := opt.Adopt
@@ -114,6 +114,52 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig, opt Options) (_ *Snapshot, e
 		return nil, err
 	}
 	return s, nil
+}
+
+// prepare calls Options.Prepare. The planner too waits for locks; a lock_timeout would need a transaction around, or would
+// stay behind in a pooler's session. So when the time is up somebody else looks whether, and by whom, we are blocked.
+func (s *Snapshot) prepare(ctx context.Context) ([]Relation, error) {
+	if s.opt.LockTimeout <= 0 {
+		return s.opt.Prepare(ctx, s.conn, s.server.num)
+	}
+	prepare, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	pid := s.conn.PgConn().PID()
+	looked := make(chan struct{})
+	timer := time.AfterFunc(s.opt.LockTimeout, func() {
+		defer close(looked)
+		for prepare.Err() == nil {
+			if holders := s.blockers(prepare, pid); len(holders) > 0 {
+				cancel(&LockError{Holders: holders, Err: context.DeadlineExceeded})
+				return
+			}
+			select {
+			case <-prepare.Done():
+			case <-time.After(time.Second):
+			}
+		}
+	})
+	rels, err := s.opt.Prepare(prepare, s.conn, s.server.num)
+	cause := context.Cause(prepare)
+	cancel(nil)
+	if !timer.Stop() {
+		<-looked
+	}
+	var lock *LockError
+	if err != nil && errors.As(cause, &lock) {
+		return nil, lock
+	}
+	return rels, err
+}
+
+// blockers describes the sessions that backend pid waits for.
+func (s *Snapshot) blockers(ctx context.Context, pid uint32) []string {
+	return s.aside(ctx, `SELECT pid, true, COALESCE((SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_locks l
+				JOIN pg_catalog.pg_class c ON c.oid = l.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			WHERE l.pid = $1 AND NOT l.granted AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
+			LIMIT 1), 'what is to be read'), COALESCE(usename, '')::text, COALESCE(application_name, ''), COALESCE(state, ''),
+		COALESCE(left(regexp_replace(query, '\s+', ' ', 'g'), 80), ''), COALESCE(extract(epoch FROM now() - COALESCE(xact_start, query_start)), 0)::float8
+		FROM pg_catalog.pg_stat_activity WHERE pid = ANY (pg_catalog.pg_blocking_pids($1)) LIMIT 3`, int32(pid))
 }
 
 // ID is the snapshot's newest name.
@@ -242,16 +288,22 @@ func (s *Snapshot) lock(ctx context.Context, conn *pgx.Conn, worker bool) error 
 	return exec(ctx, conn, "SET LOCAL lock_timeout = 0")
 }
 
-// holders describes, on a connection of its own, the sessions whose locks are in our way.
+// holders describes the sessions whose locks are in our way.
 func (s *Snapshot) holders(ctx context.Context, r Relation) []string {
+	return s.aside(ctx, conflicting, []uint32{r.OID})
+}
+
+// aside asks, on a connection of its own, for sessions in the form of scanWaiter. What cannot be had is left out: an error
+// is on its way already.
+func (s *Snapshot) aside(ctx context.Context, query string, args ...any) []string {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, s.cfg)
 	if err != nil {
 		return nil
 	}
-	defer conn.Close(ctx)
-	rows, err := conn.Query(ctx, conflicting, []uint32{r.OID})
+	defer closeConn(ctx, conn)
+	rows, err := conn.Query(ctx, query, args...)
 	if err != nil {
 		return nil
 	}

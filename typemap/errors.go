@@ -46,6 +46,13 @@ func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("column %s (%s): %s", strconv.Quote(e.Column), e.Type, e.Reason)
 }
 
+// NoColumnError is a choice of a type for columns that the result does not have.
+type NoColumnError struct{ Names, Have []string }
+
+func (e *NoColumnError) Error() string {
+	return fmt.Sprintf("a type is given for column %s, which the result does not have: it has %s", quoteList(e.Names), quoteList(e.Have))
+}
+
 // badValue is a ValueError before anyone has said which column and row. A decoder that knows how to write the value
 // sets it; else the raw bytes are shown.
 type badValue struct{ value, reason, hint string }

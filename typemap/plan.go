@@ -150,7 +150,7 @@ func overrides(cols []Column, chosen map[string]string) ([]override, error) {
 		for _, c := range cols {
 			have = append(have, c.Name)
 		}
-		return nil, fmt.Errorf("a type is given for column %s, which the result does not have: it has %s", quoteList(names), quoteList(have))
+		return nil, &NoColumnError{Names: names, Have: have}
 	}
 	return out, nil
 }

@@ -184,6 +184,10 @@ func judge(err error) verdict {
 		v.code, v.hint = codeValue, e.Hint
 		return v
 	}
+	if _, ok := errors.AsType[*typemap.NoColumnError](err); ok {
+		v.code = codeRelation
+		return v
+	}
 	if e, ok := errors.AsType[*typemap.UnsupportedError](err); ok {
 		v.code, v.hint = codeValue, e.Hint
 		return v

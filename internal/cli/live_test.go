@@ -131,7 +131,7 @@ func TestBadInput(t *testing.T) {
 		{"a column grant missing in --sql", as, []string{"--sql", "SELECT secret FROM t"}, codeRelation, []string{"permission", "t"}},
 		{"row security", as, []string{"--table", "hidden"}, codeRelation, []string{"hidden", "few", "--enable-row-security"}},
 		{"a value", dsn, []string{"--table", "t"}, codeValue, []string{`"d"`, "infinity", "ctid (0,2)", "--infinity"}},
-		{"a type for no column", dsn, []string{"--table", "t", "--type", "nonesuch=text"}, codeValue, []string{"nonesuch"}},
+		{"a type for no column", dsn, []string{"--table", "t", "--type", "nonesuch=text"}, codeRelation, []string{"nonesuch"}},
 		{"an unsuitable type", dsn, []string{"--table", "t", "--type", "secret=decimal(5,2)"}, codeValue, []string{"secret"}},
 		{"no such snapshot", dsn, []string{"--table", "t", "--columns", "id", "--snapshot", "00000003-00000002-1"}, codeSnapshot, []string{"00000003-00000002-1"}},
 		{"an odd snapshot", dsn, []string{"--table", "t", "--columns", "id", "--snapshot", "x'y"}, codeSnapshot, []string{"x'y"}},

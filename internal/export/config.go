@@ -43,6 +43,7 @@ type Config struct {
 	RowSecurity bool          // let row security policies filter rows; false: they are an error
 	FailFast    bool          // the first job that fails stops the others
 	Strict      bool          // any counted loss is an error
+	Hash        bool          // each file's SHA-256 goes to its File
 
 	Progress progress.Reporter // nil: silent
 	Log      *slog.Logger      // nil: discarded
@@ -96,6 +97,7 @@ type ChunkHint struct {
 type Result struct {
 	Files     []File
 	Snapshot  SnapshotInfo
+	Started   time.Time
 	Elapsed   time.Duration
 	CopyBytes int64    // bytes that the server sent
 	TempBytes int64    // the most that temp files took at a time
@@ -112,6 +114,8 @@ type SnapshotInfo struct {
 	LSN         string        // the exact position, "" where the snapshot has none
 	Server      string        // server_version
 	SystemID    string        // system identifier of the cluster, "" where it may not be read
+	Timeline    int32         // of the cluster when the slot was made, 0 without one
+	Slot        string        // the slot that was made and stays, "" without one
 	Held        time.Duration // how long it was held
 }
 
@@ -122,9 +126,12 @@ type File struct {
 	Rows      int64
 	Bytes     int64
 	RowGroups int64
+	SHA256    string // of the file, in hexadecimal; "" unless Config.Hash asked for it
 	Plan      string // one line: how it was split, or why not
 	Columns   []Column
-	Err       error // what went wrong with this file; nil: it is there
+	Warnings  []string // of this file; Result.Warnings has them too
+	Job       *Job     // what asked for it
+	Err       error    // what went wrong with this file; nil: it is there
 }
 
 // Column is one column of a File.

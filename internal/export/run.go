@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"fast-export/copier"
@@ -99,6 +100,13 @@ func newRun(cfg Config, dry bool) (*run, error) {
 	}
 	if cfg.Progress == nil {
 		cfg.Progress = progress.Silent()
+	}
+	if cfg.TempDir != "" {
+		if st, err := os.Stat(cfg.TempDir); err != nil {
+			return nil, &copier.TempError{Dir: cfg.TempDir, Err: errors.Unwrap(err)}
+		} else if !st.IsDir() {
+			return nil, &copier.TempError{Dir: cfg.TempDir, Err: syscall.ENOTDIR}
+		}
 	}
 	r := &run{cfg: cfg, log: cfg.Log, report: cfg.Progress}
 	r.batch = min(max(cfg.Memory*batchShare/100/int64(3*cfg.Parallel+6), minBatchBytes), maxBatchBytes)

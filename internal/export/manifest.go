@@ -1,0 +1,339 @@
+package export
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"fast-export/typemap"
+)
+
+// ManifestVersion is the version of the manifest's form. Fields are added without a new one.
+const ManifestVersion = 1
+
+// Manifest is what a run tells about its files, for whoever reads them later. docs/manifest.schema.json is made of these structs: the doc
+// tags are its descriptions. A field that is left out where it has no value is one without required in the schema.
+type Manifest struct {
+	Version     int              `json:"manifest_version" doc:"1; fields are added without a new number"`
+	FastExport  string           `json:"fast_export_version" doc:"the program's version"`
+	Started     time.Time        `json:"started" doc:"when the run began"`
+	Finished    time.Time        `json:"finished" doc:"when the last file stood under its name"`
+	Elapsed     float64          `json:"elapsed_seconds" doc:"from the one to the other"`
+	Server      ManifestServer   `json:"server" doc:"where the rows come from"`
+	Snapshot    ManifestSnapshot `json:"snapshot" doc:"what the rows are a picture of; the same for all files"`
+	Settings    ManifestSettings `json:"settings" doc:"how the run was asked to work; what is said of single files is with them"`
+	CopyBytes   int64            `json:"copy_bytes" doc:"bytes that the server sent"`
+	TempBytes   int64            `json:"temp_bytes" doc:"the most that temporary files took at a time"`
+	Connections int              `json:"connections" doc:"that copied"`
+	Redone      int              `json:"redone_chunks" doc:"chunks that were started again after a lost connection"`
+	Files       []ManifestFile   `json:"files" doc:"one a file, in the order asked for"`
+	Warnings    []string         `json:"warnings" doc:"of the whole run, those of its files included"`
+}
+
+// ManifestServer is the server of a Manifest.
+type ManifestServer struct {
+	Version  string `json:"version" doc:"server_version"`
+	SystemID string `json:"system_identifier,omitempty" doc:"of the cluster; absent where it may not be read"`
+	Host     string `json:"host,omitempty" doc:"as it was asked for; absent where several were"`
+	Port     int    `json:"port,omitempty" doc:"with host"`
+	Database string `json:"database" doc:"its name"`
+	User     string `json:"user" doc:"the role whose rights decided what could be read"`
+}
+
+// ManifestSnapshot is the snapshot of a Manifest.
+type ManifestSnapshot struct {
+	Current  string  `json:"pg_current_snapshot" doc:"pg_current_snapshot(), the same in every connection"`
+	ID       string  `json:"id" doc:"the exported snapshot's name, of no use when the run is over"`
+	LSN      string  `json:"lsn,omitempty" doc:"the exact position, as the server writes it; absent where the snapshot has none: only a slot's has"`
+	Timeline int32   `json:"timeline,omitempty" doc:"with lsn"`
+	Slot     string  `json:"slot,omitempty" doc:"the replication slot that was made, and that change capture can go on from"`
+	Adopted  bool    `json:"adopted,omitempty" doc:"true where it was exported elsewhere and adopted by --snapshot"`
+	Held     float64 `json:"held_seconds" doc:"how long it was held, and vacuum held back by it"`
+}
+
+// ManifestSettings are the settings of a Manifest.
+type ManifestSettings struct {
+	Parallel    int     `json:"parallel" doc:"connections that were to copy"`
+	ChunkBytes  int64   `json:"chunk_bytes,omitempty" doc:"heap and TOAST bytes of a chunk; absent where it was chosen"`
+	Memory      int64   `json:"memory_bytes" doc:"what rows and pages were to take"`
+	TempLimit   int64   `json:"temp_limit_bytes,omitempty" doc:"what temporary files were to take; absent without a limit"`
+	Transport   string  `json:"transport" doc:"how rows travelled: csv or binary"`
+	LockTimeout float64 `json:"lock_timeout_seconds" doc:"how long to wait for the first locks; 0: for ever"`
+	RowSecurity bool    `json:"row_security" doc:"true where policies may have filtered rows"`
+	Strict      bool    `json:"strict" doc:"true where any loss was to be an error"`
+}
+
+// ManifestFile is one file of a Manifest.
+type ManifestFile struct {
+	Path         string           `json:"path" doc:"as it was asked for: a relative one counts from where the program was started"`
+	Source       string           `json:"source" doc:"the qualified relation, or the statement"`
+	Where        string           `json:"where,omitempty" doc:"the condition on the relation's rows; absent without one"`
+	Error        string           `json:"error,omitempty" doc:"why there is no file; absent where there is one"`
+	Rows         int64            `json:"rows" doc:"of the file"`
+	Bytes        int64            `json:"bytes" doc:"of the file"`
+	RowGroups    int64            `json:"row_groups" doc:"of the file"`
+	SHA256       string           `json:"sha256,omitempty" doc:"of the file, in hexadecimal; absent where there is no file"`
+	RowGroupRows int64            `json:"row_group_rows" doc:"rows of each row group but the last"`
+	Compression  string           `json:"compression" doc:"codec and level"`
+	Types        ManifestTypes    `json:"types" doc:"how values were to be represented"`
+	Plan         string           `json:"plan" doc:"how it was split into chunks, or why not"`
+	Columns      []ManifestColumn `json:"columns" doc:"one a column, in order"`
+	Warnings     []string         `json:"warnings" doc:"of this file"`
+}
+
+// ManifestTypes are the type options of a file.
+type ManifestTypes struct {
+	TypeMap     string            `json:"type_map" doc:"exact or ddpp"`
+	Numeric     string            `json:"numeric" doc:"float64, strict, text or decimal(p,s)"`
+	Nonfinite   string            `json:"numeric_nonfinite" doc:"error, null or text"`
+	Infinity    string            `json:"infinity" doc:"error, null, clamp or text"`
+	InvalidUTF8 string            `json:"invalid_utf8" doc:"error, replace or binary"`
+	Interval    string            `json:"interval" doc:"struct or duration"`
+	Ranges      string            `json:"ranges" doc:"struct or text"`
+	TrimBpchar  bool              `json:"trim_bpchar" doc:"true where the padding of char(n) was cut off"`
+	Columns     map[string]string `json:"columns,omitempty" doc:"single columns' own types"`
+}
+
+// ManifestColumn is one column of a file, with what its values lost.
+type ManifestColumn struct {
+	Name      string `json:"name" doc:"its name"`
+	Postgres  string `json:"postgres_type" doc:"as format_type writes it"`
+	Arrow     string `json:"arrow_type" doc:"as Arrow readers see it"`
+	Parquet   string `json:"parquet_type" doc:"physical and logical type"`
+	Note      string `json:"note,omitempty" doc:"what a reader should know; absent where there is nothing"`
+	Inexact   int64  `json:"inexact_values" doc:"values that became a float64 whose shortest decimal is another number"`
+	Nonfinite int64  `json:"nonfinite_values" doc:"values that were NaN or infinite in a column that has no such value"`
+	Clamped   int64  `json:"clamped_values" doc:"values that became the nearest value that fits"`
+	Replaced  int64  `json:"replaced_values" doc:"values that held bytes that are not UTF-8, which U+FFFD replaced"`
+	FellBack  int64  `json:"fallen_back_values" doc:"values that became NULL or text by an option"`
+}
+
+// NewManifest tells of a run: cfg is what Run was called with, and res what it gave. reason says in a line what an error is.
+func NewManifest(cfg Config, res *Result, reason func(error) string) *Manifest {
+	m := &Manifest{
+		Version: ManifestVersion, FastExport: cfg.Version,
+		Started: res.Started.UTC(), Finished: res.Started.Add(res.Elapsed).UTC(), Elapsed: res.Elapsed.Seconds(),
+		Server: ManifestServer{Version: res.Snapshot.Server, SystemID: res.Snapshot.SystemID, Database: cfg.Conn.Database, User: cfg.Conn.User},
+		Snapshot: ManifestSnapshot{
+			Current: res.Snapshot.Fingerprint, ID: res.Snapshot.ID, LSN: res.Snapshot.LSN, Timeline: res.Snapshot.Timeline, Slot: res.Snapshot.Slot,
+			Adopted: cfg.SnapshotID != "", Held: res.Snapshot.Held.Seconds(),
+		},
+		Settings: ManifestSettings{
+			Parallel: cfg.Parallel, ChunkBytes: cfg.ChunkBytes, Memory: cfg.Memory, TempLimit: cfg.TempLimit, Transport: (&run{cfg: cfg}).transport().String(),
+			LockTimeout: cfg.LockTimeout.Seconds(), RowSecurity: cfg.RowSecurity, Strict: cfg.Strict,
+		},
+		CopyBytes: res.CopyBytes, TempBytes: res.TempBytes, Connections: res.Workers, Redone: res.Redone,
+		Files: []ManifestFile{}, Warnings: append([]string{}, res.Warnings...),
+	}
+	if m.Server.Database == "" { // libpq's rule
+		m.Server.Database = cfg.Conn.User
+	}
+	m.Server.Host, m.Server.Port = onlyHost(cfg.Conn)
+	for _, f := range res.Files {
+		m.Files = append(m.Files, manifestFile(f, reason))
+	}
+	return m
+}
+
+// onlyHost is the one host that was to be dialled, "" where there are several.
+func onlyHost(c *pgx.ConnConfig) (string, int) {
+	for _, f := range c.Fallbacks { // those that differ in TLS alone are no other host
+		if f.Host != c.Host || f.Port != c.Port {
+			return "", 0
+		}
+	}
+	return c.Host, int(c.Port)
+}
+
+func manifestFile(f File, reason func(error) string) ManifestFile {
+	out := ManifestFile{
+		Path: f.Path, Source: f.Source, Rows: f.Rows, Bytes: f.Bytes, RowGroups: f.RowGroups, SHA256: f.SHA256, Plan: f.Plan,
+		Columns: []ManifestColumn{}, Warnings: append([]string{}, f.Warnings...),
+	}
+	if f.Err != nil {
+		out.Error, out.SHA256 = reason(f.Err), ""
+	}
+	if j := f.Job; j != nil {
+		out.Where, out.RowGroupRows, out.Compression, out.Types = j.Where, j.RowGroupRows, j.Compression.String(), manifestTypes(j)
+	}
+	for _, c := range f.Columns {
+		out.Columns = append(out.Columns, ManifestColumn{
+			c.Name, c.Postgres, c.Arrow, c.Parquet, c.Note, c.Inexact, c.Nonfinite, c.Clamped, c.Replaced, c.FellBack,
+		})
+	}
+	return out
+}
+
+func manifestTypes(j *Job) ManifestTypes {
+	o := j.Types
+	t := ManifestTypes{
+		TypeMap:     word(o.TypeMap, typemap.ParseTypeMap, "exact", "ddpp"),
+		Numeric:     word(o.Numeric.Mode, modeOf, "float64", "strict", "text"),
+		Nonfinite:   word(o.Nonfinite, typemap.ParseNonfinite, "error", "null", "text"),
+		Infinity:    word(o.Infinity, typemap.ParseInfinity, "error", "null", "clamp", "text"),
+		InvalidUTF8: word(o.InvalidUTF8, typemap.ParseInvalidUTF8, "error", "replace", "binary"),
+		Interval:    word(o.Interval, typemap.ParseInterval, "struct", "duration"),
+		Ranges:      word(o.Ranges, typemap.ParseRanges, "struct", "text"),
+		TrimBpchar:  o.TrimBpchar,
+		Columns:     map[string]string{},
+	}
+	if o.Numeric.Mode == typemap.NumericDecimal {
+		t.Numeric = fmt.Sprintf("decimal(%d,%d)", o.Numeric.Precision, o.Numeric.Scale)
+	}
+	for _, m := range []map[string]string{j.CommonTypes, o.Columns} {
+		for name, kind := range m {
+			t.Columns[name] = kind
+		}
+	}
+	return t
+}
+
+func modeOf(s string) (typemap.NumericMode, error) {
+	n, err := typemap.ParseNumeric(s)
+	return n.Mode, err
+}
+
+// word is the one of the words that parse reads as v.
+func word[V comparable](v V, parse func(string) (V, error), words ...string) string {
+	for _, w := range words {
+		if p, err := parse(w); err == nil && p == v {
+			return w
+		}
+	}
+	return fmt.Sprint(v)
+}
+
+// ManifestError is a manifest that can't be written where it should be.
+type ManifestError struct {
+	Path string
+	Err  error
+}
+
+func (e *ManifestError) Error() string {
+	err := e.Err
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pe.Err
+	}
+	return fmt.Sprintf("manifest %s: %v", e.Path, err)
+}
+
+// Unwrap gives the cause.
+func (e *ManifestError) Unwrap() error { return e.Err }
+
+// manifestStart is how every manifest begins; CheckManifest knows one by it.
+const manifestStart = `{
+  "manifest_version": `
+
+// CheckManifest finds out before a run whether its manifest can be written after it. A manifest that is there is replaced; anything else
+// there stays as it is and is an error, as is a name that is an output's too. The directory must exist.
+//
+// Errors: *ManifestError.
+func CheckManifest(path string, jobs []Job) error {
+	refuse := func(text string) error { return &ManifestError{path, errors.New(text)} }
+	st, err := os.Lstat(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return &ManifestError{path, err}
+	}
+	for _, j := range jobs {
+		if samePath(path, j.Out) {
+			return refuse("it is an output too")
+		}
+		if other, err := os.Lstat(j.Out); err == nil && st != nil && os.SameFile(st, other) {
+			return refuse("it is the output " + j.Out + " too")
+		}
+	}
+	if st != nil {
+		if !st.Mode().IsRegular() {
+			return refuse("it is there already and no regular file")
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return &ManifestError{path, err}
+		}
+		head := make([]byte, len(manifestStart))
+		n, err := io.ReadFull(f, head)
+		if cerr := f.Close(); cerr != nil {
+			return &ManifestError{path, cerr}
+		}
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return &ManifestError{path, err}
+		}
+		if !bytes.Equal(head[:n], []byte(manifestStart)) {
+			return refuse("it is there already and no manifest: name another file, or remove it")
+		}
+	}
+	// Whether the directory takes files is best asked by making one.
+	f, err := createBeside(path)
+	if err != nil {
+		return &ManifestError{path, err}
+	}
+	if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
+		return &ManifestError{path, err}
+	}
+	return nil
+}
+
+func samePath(a, b string) bool {
+	a, errA := filepath.Abs(a)
+	b, errB := filepath.Abs(b)
+	return errA == nil && errB == nil && a == b
+}
+
+// createBeside makes an empty file beside path, with the mode that a new file has under the umask.
+func createBeside(path string) (*os.File, error) {
+	name := fmt.Sprintf(".%s.tmp-%016x", filepath.Base(path), rand.Uint64())
+	return os.OpenFile(filepath.Join(filepath.Dir(path), name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+}
+
+// WriteManifest puts m under path in one step, synced: what stands there is the old manifest or the new one, never half of either.
+//
+// Errors: *ManifestError.
+func WriteManifest(path string, m *Manifest) error {
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false) // statements hold < and >
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(m); err != nil {
+		return &ManifestError{path, err}
+	}
+	if !strings.HasPrefix(text.String(), manifestStart) {
+		return &ManifestError{path, fmt.Errorf("it begins with %.40q", text.String())}
+	}
+	if err := writeWhole(path, text.Bytes()); err != nil {
+		return &ManifestError{path, err}
+	}
+	return nil
+}
+
+func writeWhole(path string, data []byte) error {
+	f, err := createBeside(path)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
