@@ -12,3 +12,5 @@
 // The one caveat: the session that sends the rows must have DateStyle ISO, IntervalStyle postgres, bytea_output hex,
 // extra_float_digits 1 or more and a client_encoding of UTF8 (or SQL_ASCII for a database of that encoding).
 package typemap
+
+//go:generate go test . -run ^TestTypesDoc$ -update

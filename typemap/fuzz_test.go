@@ -134,14 +134,13 @@ func FuzzValue(f *testing.F) {
 			t.Fatalf("%d rows", len(rows))
 		}
 		v, n := rows[0][0], p.nodes[0]
-		if v.null || b[0].Counts[0].FellBack > 0 { // a range's bound that became NULL is not printed as it was
+		if v.null || b[0].Counts[0] != (column.Counts{}) { // what was counted is not printed as it was
 			return
 		}
 		again, err := collect(pl.csv, DecoderOptions{}, []byte(csvField(pgText(n, v))+"\n"), nil)
 		if err != nil {
 			t.Fatalf("%s: %q is accepted, %q is not: %v", p.Columns[0].Postgres, payload, pgText(n, v), err)
 		}
-		b[0].Counts[0], again[0].Counts[0] = column.Counts{}, column.Counts{}
 		sameBatches(t, p, again, b)
 	})
 }

@@ -141,7 +141,7 @@ const (
 // postgis are the catalog's rows of PostGIS's types.
 func postgis() []CatalogRow {
 	row := func(oid uint32, name string) CatalogRow {
-		return CatalogRow{OID: oid, Name: name, Schema: "public", Display: name, Kind: "b", Len: -1, Typmod: -1, Delim: ":", HasSend: true, HasTextCast: true, Output: "public." + name + "_out", Extension: "postgis"}
+		return CatalogRow{OID: oid, Name: name, Schema: "public", Display: name, Kind: "b", Len: -1, Typmod: -1, Delim: ":", HasSend: true, HasTextCast: true, Output: "public." + name + "_out", Extension: "postgis", ExtVersion: "3.3.2"}
 	}
 	return []CatalogRow{row(oidGeometry, "geometry"), row(oidGeography, "geography")}
 }

@@ -214,7 +214,7 @@ func (p *Plan) SelectExpr(i int, quoted string) string {
 func parquetText(n schema.Node) string {
 	logical := ""
 	if l := n.LogicalType(); l != nil && !l.IsNone() && l.IsValid() {
-		logical = l.String()
+		logical = logicalText(l)
 	}
 	if g, ok := n.(*schema.GroupNode); ok {
 		if logical == "List" || logical == "Map" {
@@ -241,6 +241,26 @@ func parquetText(n schema.Node) string {
 		s += " " + logical
 	}
 	return s
+}
+
+func logicalText(l schema.LogicalType) string {
+	switch l := l.(type) {
+	case schema.IntLogicalType:
+		if !l.IsSigned() {
+			return fmt.Sprintf("UInt(%d)", l.BitWidth())
+		}
+		return fmt.Sprintf("Int(%d)", l.BitWidth())
+	case schema.DecimalLogicalType:
+		return fmt.Sprintf("Decimal(%d,%d)", l.Precision(), l.Scale())
+	case schema.TimeLogicalType:
+		return "Time(micros)"
+	case schema.TimestampLogicalType:
+		if l.IsAdjustedToUTC() {
+			return "Timestamp(micros, UTC)"
+		}
+		return "Timestamp(micros)"
+	}
+	return l.String()
 }
 
 func (n *node) allNotes() string {
@@ -386,6 +406,11 @@ func (b *builder) build(t *CatalogRow, dims int, s spec, depth int) (*node, erro
 	}
 	s.money = int(t.MoneyDigits)
 	n := row.make(b, s)
+	if row.known != "" {
+		if major, _, _ := strings.Cut(t.ExtVersion, "."); !strings.Contains(row.known, major) || major == "" {
+			n.textOnly = true
+		}
+	}
 	if takes(t.OID, s.over.word) {
 		b.took = true
 	}
