@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"fast-export/internal/export"
+)
+
+// schemaOf is the JSON Schema of a struct: what has no omitempty is required, and the doc tags are descriptions.
+func schemaOf(t *testing.T, rt reflect.Type) schema {
+	t.Helper()
+	switch {
+	case rt == reflect.TypeFor[time.Time]():
+		return schema{"type": "string", "format": "date-time"}
+	case rt.Kind() == reflect.Struct:
+		properties, required := schema{}, []string{}
+		for i := range rt.NumField() {
+			f := rt.Field(i)
+			name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+			about := f.Tag.Get("doc")
+			if name == "" || about == "" {
+				t.Fatalf("%s.%s lacks a json or a doc tag", rt, f.Name)
+			}
+			s := schemaOf(t, f.Type)
+			s["description"] = about
+			properties[name] = s
+			if options != "omitempty" {
+				required = append(required, name)
+			}
+		}
+		return schema{"type": "object", "properties": properties, "required": required}
+	}
+	switch rt.Kind() {
+	case reflect.Slice:
+		return schema{"type": "array", "items": schemaOf(t, rt.Elem())}
+	case reflect.Map:
+		return schema{"type": "object", "additionalProperties": schemaOf(t, rt.Elem())}
+	case reflect.String:
+		return schema{"type": "string"}
+	case reflect.Bool:
+		return schema{"type": "boolean"}
+	case reflect.Float64:
+		return schema{"type": "number"}
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		return schema{"type": "integer", "minimum": 0}
+	}
+	t.Fatalf("a schema of %s is not known", rt)
+	return nil
+}
+
+func manifestSchema(t *testing.T) schema {
+	t.Helper()
+	s := schemaOf(t, reflect.TypeFor[export.Manifest]())
+	s["$schema"] = "http://json-schema.org/draft-07/schema#"
+	s["title"] = "fast-export manifest"
+	s["properties"].(schema)["manifest_version"].(schema)["const"] = export.ManifestVersion
+	return s
+}
+
+func TestManifestSchemaDocument(t *testing.T) {
+	document(t, "manifest.schema.json", jsonText(t, manifestSchema(t)))
+}
+
+// docs/manifest.md lists the fields under the JSON paths by which jq finds them.
+func TestManifestDocument(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "manifest.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := "| field | meaning |\n|---|---|\n"
+	var list func(rt reflect.Type, prefix string)
+	list = func(rt reflect.Type, prefix string) {
+		for i := range rt.NumField() {
+			f := rt.Field(i)
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			inner, path := f.Type, prefix+"."+name
+			if inner.Kind() == reflect.Slice {
+				inner, path = inner.Elem(), path+"[]"
+			}
+			table += fmt.Sprintf("| `%s` | %s |\n", path, strings.ReplaceAll(f.Tag.Get("doc"), "|", `\|`))
+			if inner.Kind() == reflect.Struct && inner != reflect.TypeFor[time.Time]() {
+				list(inner, path)
+			}
+		}
+	}
+	list(reflect.TypeFor[export.Manifest](), "")
+	before, rest, ok := strings.Cut(string(text), "<!-- generated -->\n")
+	_, after, ended := strings.Cut(rest, "<!-- end -->")
+	if !ok || !ended {
+		t.Fatal("docs/manifest.md has no place for the fields")
+	}
+	document(t, "manifest.md", before+"<!-- generated -->\n"+table+"<!-- end -->"+after)
+}
+
+// A manifest is what its schema says, and the schema does not say yes to everything.
+func TestManifestSchemaAgrees(t *testing.T) {
+	t.Parallel()
+	conn, err := pgx.ParseConfig("host=h dbname=d user=u")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := export.NewManifest(export.Config{Conn: conn}, &export.Result{Started: time.Now(), Files: []export.File{
+		{Path: "a", SHA256: "00", Columns: []export.Column{{Name: "x"}}, Job: &export.Job{CommonTypes: map[string]string{"x": "text"}}},
+		{Path: "b", Err: errors.New("failed")},
+	}}, reasonOf)
+	text := jsonText(t, manifestSchema(t))
+	check := func(change func(map[string]any)) string {
+		var v map[string]any
+		if err := json.Unmarshal([]byte(jsonText(t, m)), &v); err != nil {
+			t.Fatal(err)
+		}
+		change(v)
+		return validate(t, text, v)
+	}
+	if wrong := check(func(map[string]any) {}); wrong != "" {
+		t.Error(wrong)
+	}
+	for name, change := range map[string]func(map[string]any){
+		"a version": func(v map[string]any) { v["manifest_version"] = 2 },
+		"no files":  func(v map[string]any) { delete(v, "files") },
+		"rows": func(v map[string]any) {
+			v["files"].([]any)[0].(map[string]any)["rows"] = -1
+		},
+		"warnings": func(v map[string]any) { v["warnings"] = nil },
+		"types":    func(v map[string]any) { v["files"].([]any)[0].(map[string]any)["types"] = "exact" },
+		"snapshot": func(v map[string]any) { delete(v["snapshot"].(map[string]any), "pg_current_snapshot") },
+	} {
+		if check(change) == "" {
+			t.Errorf("%s: the schema says yes to it", name)
+		}
+	}
+}
