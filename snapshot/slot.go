@@ -92,7 +92,8 @@ func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, se
 	}
 	defer cancel()
 	res, err := pglogrepl.CreateReplicationSlot(wait, conn, opt.Name, opt.Plugin, pglogrepl.CreateReplicationSlotOptions{
-		Temporary: opt.Temporary, SnapshotAction: "EXPORT_SNAPSHOT", Mode: pglogrepl.LogicalReplication})
+		Temporary: opt.Temporary, SnapshotAction: "EXPORT_SNAPSHOT", Mode: pglogrepl.LogicalReplication,
+	})
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)

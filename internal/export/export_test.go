@@ -490,9 +490,14 @@ func TestOddTables(t *testing.T) {
 			"CREATE TABLE par (i int)", "CREATE TABLE chi (j int) INHERITS (par)", "INSERT INTO par SELECT generate_series(1, 500)", "INSERT INTO chi SELECT k, k FROM generate_series(1, 700) k",
 			"CREATE VIEW v AS SELECT i, s || '!' AS s FROM p WHERE i < 50", "CREATE MATERIALIZED VIEW mv AS SELECT generate_series(1, 2000) AS i")
 		for _, c := range []struct{ rel, query string }{
-			{"empty", "SELECT * FROM empty"}, {"onenull", "SELECT * FROM onenull"}, {"wide", "SELECT * FROM wide"},
-			{`"Sch.ema"."T able"`, `SELECT * FROM "Sch.ema"."T able"`}, {"p", "SELECT * FROM p"}, {"par", "SELECT * FROM par"},
-			{"v", "SELECT * FROM v"}, {"mv", "SELECT * FROM mv"},
+			{"empty", "SELECT * FROM empty"},
+			{"onenull", "SELECT * FROM onenull"},
+			{"wide", "SELECT * FROM wide"},
+			{`"Sch.ema"."T able"`, `SELECT * FROM "Sch.ema"."T able"`},
+			{"p", "SELECT * FROM p"},
+			{"par", "SELECT * FROM par"},
+			{"v", "SELECT * FROM v"},
+			{"mv", "SELECT * FROM mv"},
 		} {
 			var digests []string
 			for _, transport := range []Transport{CSV, Binary} {

@@ -83,7 +83,8 @@ func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snaps
 	var errs []error
 	for _, j := range r.jobs {
 		t, err := chunker.Resolve(ctx, conn, chunker.Request{
-			Table: j.Table, Columns: j.Columns, Where: j.Where, SQL: j.SQL, RowSecurity: r.cfg.RowSecurity})
+			Table: j.Table, Columns: j.Columns, Where: j.Where, SQL: j.SQL, RowSecurity: r.cfg.RowSecurity,
+		})
 		if err != nil {
 			errs = append(errs, j.wrap(err, len(r.jobs) > 1))
 			if ctx.Err() != nil {

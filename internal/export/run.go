@@ -347,8 +347,10 @@ func (r *run) spoolName(j *job) string {
 
 func (r *run) result(snap *snapshot.Snapshot) *Result {
 	res := &Result{
-		Snapshot: SnapshotInfo{ID: string(snap.ID()), Fingerprint: snap.Fingerprint(), LSN: snap.LSN(), Server: snap.ServerVersion(),
-			SystemID: snap.SystemID(), Held: r.held},
+		Snapshot: SnapshotInfo{
+			ID: string(snap.ID()), Fingerprint: snap.Fingerprint(), LSN: snap.LSN(), Server: snap.ServerVersion(),
+			SystemID: snap.SystemID(), Held: r.held,
+		},
 		CopyBytes: r.copied.Load(),
 		Redone:    int(r.redone.Load()),
 		Workers:   r.workers,
@@ -360,8 +362,10 @@ func (r *run) result(snap *snapshot.Snapshot) *Result {
 		res.KeptDir = r.dir
 	}
 	for _, j := range r.jobs {
-		f := File{Path: j.Out, Source: j.source(), Rows: j.written.Rows, Bytes: j.written.Bytes, RowGroups: j.written.RowGroups,
-			Plan: j.plan.Why, Columns: j.columns(), Err: j.failure()}
+		f := File{
+			Path: j.Out, Source: j.source(), Rows: j.written.Rows, Bytes: j.written.Bytes, RowGroups: j.written.RowGroups,
+			Plan: j.plan.Why, Columns: j.columns(), Err: j.failure(),
+		}
 		for i := range f.Columns {
 			c := j.counts[i]
 			f.Columns[i].Inexact, f.Columns[i].Nonfinite, f.Columns[i].Clamped = c.Inexact, c.Nonfinite, c.Clamped
