@@ -230,6 +230,22 @@ func cpuTime() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
+// everywhere gives every leaf an encoding, or Plain where it cannot have it.
+func everywhere(t testing.TB, s *arrow.Schema, e Encoding) []Encoding {
+	t.Helper()
+	_, leaves, err := column.FromArrow(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := make([]Encoding, len(leaves))
+	for i := range out {
+		if out[i] = e; fits(e, &leaves[i]) != nil {
+			out[i] = Plain
+		}
+	}
+	return out
+}
+
 // BenchmarkFile writes whole files.
 func BenchmarkFile(b *testing.B) {
 	for _, shape := range []struct {
@@ -238,19 +254,8 @@ func BenchmarkFile(b *testing.B) {
 		rows  int
 	}{{"floats", floatTable(), 200_000}, {"text", textTable(), 200_000}} {
 		s, batches, size := shape.table.batches(shape.rows, 8192)
-		_, leaves, err := column.FromArrow(s)
-		if err != nil {
-			b.Fatal(err)
-		}
 		for _, enc := range []Encoding{Auto, Plain, Dictionary} {
-			var encodings []Encoding
-			for i := range leaves {
-				if fits(enc, &leaves[i]) != nil {
-					encodings = append(encodings, Plain)
-				} else {
-					encodings = append(encodings, enc)
-				}
-			}
+			encodings := everywhere(b, s, enc)
 			for _, group := range []int64{65536, 1_000_000} {
 				b.Run(fmt.Sprintf("%s/%s/rowgroup=%d", shape.name, enc, group), func(b *testing.B) {
 					p := newPool(b, 1, 1<<30)
