@@ -28,12 +28,17 @@ type planNode struct {
 	Plans     []planNode `json:"Plans"`
 }
 
+// unprepared keeps a statement made of a user's text out of pgx's cache of
+// prepared statements: it is sent once or twice, and a relation may change in
+// between, which a prepared statement does not survive.
+const unprepared = pgx.QueryExecModeExec
+
 const explainPrefix = "EXPLAIN (VERBOSE, FORMAT JSON) "
 
 // explain plans a statement without running it. The plan takes the locks that
 // the statement would take.
 func explain(ctx context.Context, q Querier, sql string) (*planNode, error) {
-	text, err := one(ctx, q, explainPrefix+sql, pgx.RowTo[string])
+	text, err := one(ctx, q, explainPrefix+sql, pgx.RowTo[string], unprepared)
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,16 @@ func open(t testing.TB, dsn string) *sessions {
 	return s
 }
 
+// release ends the transactions, and with them their locks.
+func (s *sessions) release(t testing.TB) {
+	t.Helper()
+	for _, conn := range []*pgx.Conn{s.coord, s.workers[0], s.workers[1]} {
+		if conn.PgConn().TxStatus() != 'I' {
+			exec(t, conn, "ROLLBACK")
+		}
+	}
+}
+
 // exporting is one request on the way that the program takes it.
 type exporting struct {
 	*sessions

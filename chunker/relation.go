@@ -178,9 +178,11 @@ type column struct {
 	MayRead bool
 }
 
+// A column that is in the snapshot and was dropped since has no privileges: the
+// statement that names it finds out.
 const columnsQuery = `
 SELECT a.attname::text, a.attnum::int4, a.atttypid::oid, t.typelem::oid, t.typbasetype::oid,
-       pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+       coalesce(pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), true)
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = $1::text::pg_catalog.oid AND NOT a.attisdropped
 ORDER BY a.attnum < 0, a.attnum`

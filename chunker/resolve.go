@@ -473,7 +473,7 @@ func excerptName(pg *pgconn.PgError, u userText) string {
 
 // describe gives the result columns of a statement that yields no rows.
 func describe(ctx context.Context, q Querier, sql string) ([]pgconn.FieldDescription, error) {
-	rows, err := q.Query(ctx, sql)
+	rows, err := q.Query(ctx, sql, unprepared)
 	if err != nil {
 		return nil, err
 	}
@@ -547,17 +547,16 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY 1`
 // viewedQuery reads the relations that the given views read: LOCK TABLE of a
 // view goes on through views, but not into materialized views.
 const viewedQuery = `
-WITH RECURSIVE seen(oid) AS (
-  SELECT v FROM pg_catalog.unnest($1::text::pg_catalog.oid[]) v
+WITH RECURSIVE seen(oid, viewed) AS (
+  SELECT v, false FROM pg_catalog.unnest($1::text::pg_catalog.oid[]) v
   UNION
-  SELECT d.refobjid
+  SELECT d.refobjid, true
   FROM seen s JOIN pg_catalog.pg_class c ON c.oid = s.oid AND c.relkind = 'v'
        JOIN pg_catalog.pg_rewrite r ON r.ev_class = s.oid AND r.rulename = '_RETURN'
        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
         AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> s.oid
 )
-SELECT seen.oid::oid FROM seen JOIN pg_catalog.pg_class c ON c.oid = seen.oid
-WHERE c.relkind IN ('r', 'p', 'v') AND NOT seen.oid = ANY ($1::text::pg_catalog.oid[])`
+SELECT DISTINCT seen.oid::oid FROM seen JOIN pg_catalog.pg_class c ON c.oid = seen.oid WHERE seen.viewed AND c.relkind IN ('r', 'p', 'v')`
 
 // findLocks lists the relations that the planned statement reads, and how each
 // is to be locked.
