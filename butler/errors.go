@@ -56,8 +56,9 @@ type DatasetError struct {
 	ID     string // dataset id, as a UUID with dashes
 	File   string // path or URI, "" when there is none
 	Column string // "" when it is not about one column
-	Reason string
-	Err    error // may be nil
+	// Missing tells that it is not stored or that its file is gone: what SkipMissing passes over.
+	Missing bool
+	Err     error // what is wrong
 }
 
 func (e *DatasetError) Error() string {
@@ -69,12 +70,10 @@ func (e *DatasetError) Error() string {
 	if e.Column != "" {
 		fmt.Fprintf(&b, ", column %s", quoteName(e.Column))
 	}
-	b.WriteString(": ")
-	b.WriteString(e.Reason)
 	return oneLine(b.String(), e.Err)
 }
 
-// Unwrap gives the error that caused e, or nil.
+// Unwrap gives what is wrong.
 func (e *DatasetError) Unwrap() error { return e.Err }
 
 // FilterError says that the file of ids cannot be used.

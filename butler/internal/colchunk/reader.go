@@ -250,6 +250,67 @@ func (r *Reader) Read(dst *column.Buffer, rows, n, dataBytes int) (int, error) {
 	return done, nil
 }
 
+// Fit says how many of the next n rows can be read with at most so many bytes of values: at least one, and not beyond the
+// end of a page. It reads nothing.
+func (r *Reader) Fit(n, dataBytes int) (int, error) {
+	for r.page.taken == r.page.total {
+		if err := r.nextPage(0); err != nil {
+			return 0, err
+		}
+	}
+	if n <= 1 || r.src.Physical != column.ByteArray {
+		return n, nil
+	}
+	if err := r.load(); err != nil {
+		return 0, err
+	}
+	n = min(n, r.page.total-r.page.taken)
+	p := &r.page
+	values := n
+	if r.src.MaxDef > 0 {
+		defs := p.defs // a copy, as below: what is looked at here is read again
+		var err error
+		if values, err = defs.countBits(n); err != nil {
+			return 0, r.damaged(err)
+		}
+	}
+	room := dataBytes
+	switch {
+	case p.indexed && values <= room/max(1, r.dict.longest), !p.indexed && len(p.plain) <= room:
+		return n, nil
+	case p.indexed:
+		index := p.index
+		for done := 0; done < values; {
+			block := r.scratch.index[:min(values-done, len(r.scratch.index))]
+			if err := index.read(block); err != nil {
+				return 0, r.damaged(err)
+			}
+			for _, i := range block {
+				if int(i) >= r.dict.values {
+					return 0, r.damaged(errIndex)
+				}
+				if room -= int(r.dict.starts[i+1] - r.dict.starts[i]); room < 0 {
+					return max(1, done), nil // a row has one value at most
+				}
+				done++
+			}
+		}
+		return n, nil
+	}
+	b := p.plain
+	for done := range values {
+		size, err := stretch(b, 1)
+		if err != nil {
+			return 0, r.damaged(err)
+		}
+		if room -= size; room < 0 {
+			return max(1, done), nil
+		}
+		b = b[size:]
+	}
+	return n, nil
+}
+
 // damaged wraps what was found wrong in the open page; row errors stay as they are.
 func (r *Reader) damaged(err error) error {
 	var row *RowError

@@ -419,6 +419,47 @@ func TestByteCap(t *testing.T) {
 	if n, err = r.Read(&column.Buffer{}, 0, 5000, 10); err != nil || n != 1 {
 		t.Fatalf("read %d rows, %v", n, err)
 	}
+	for _, c := range []struct{ n, bytes, want int }{{5000, 100_060, 10}, {5000, 1, 1}, {7, 1 << 30, 7}, {3, 30_012, 3}} {
+		if got, err := r.Fit(c.n, c.bytes); err != nil || got != c.want {
+			t.Errorf("%d rows in %d bytes: %d fit, %v, want %d", c.n, c.bytes, got, err, c.want)
+		}
+	}
+}
+
+// TestFit checks that as many rows as fit take no more than they may.
+func TestFit(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(9, 9))
+	scratch := &Scratch{PageLimit: 1 << 24}
+	defer scratch.Close()
+	for _, m := range models(rng, 2000) {
+		if m.physical != column.ByteArray {
+			continue
+		}
+		for name, props := range configs(m) {
+			t.Run(m.name+"/"+name, func(t *testing.T) {
+				var r Reader
+				if err := r.Reset(m.open(t, m.write(t, props...)), scratch); err != nil {
+					t.Fatal(err)
+				}
+				for at := 0; at < len(m.rows); {
+					want, room := min(1+rng.IntN(300), len(m.rows)-at), rng.IntN(3000)
+					n, err := r.Fit(want, room)
+					if err != nil || n < 1 || n > want {
+						t.Fatalf("%d rows of %d fit, %v", n, want, err)
+					}
+					buf := &column.Buffer{}
+					if got, err := r.Read(buf, 0, n, 1<<30); err != nil || got != n {
+						t.Fatalf("read %d rows of %d, %v", got, n, err)
+					}
+					if n > 1 && len(buf.Data) > room {
+						t.Fatalf("%d rows take %d bytes of %d", n, len(buf.Data), room)
+					}
+					at += n
+				}
+			})
+		}
+	}
 }
 
 // TestDamage changes every byte of small files, and cuts them at every byte: an error or other values may come out, but
