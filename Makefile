@@ -37,7 +37,7 @@ demo: build ## export tables like the Minor Planet Center's from a throwaway Pos
 
 .PHONY: test
 test: setup ## run all tests; installs what they need in .cache first
-	FAST_EXPORT_PG_MAJORS="$(MAJORS)" $(GO) run ./internal/tools/gotest $(RACEFLAG) -timeout 40m $(TESTFLAGS) $(PACKAGES)
+	FAST_EXPORT_PG_MAJORS="$(MAJORS)" $(GO) run ./internal/tools/gotest $(RACEFLAG) -timeout 20m $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: race
 race: ## run all tests with the race detector on

@@ -214,6 +214,7 @@ def dump_duckdb(path, out):
     import duckdb
 
     db = duckdb.connect()
+    db.execute("SET enable_progress_bar = false")  # it would stand among the rows
     db.execute("SET TimeZone = 'UTC'")
     db.execute("SET arrow_large_buffer_size = true")  # strings of more than 2 GiB together
     relation = db.read_parquet(path)

@@ -131,8 +131,16 @@ func (r *report) add(e event) {
 
 // show prints what a failed test printed, under its name: a parent's lines and its subtests' come apart in the stream.
 func (r *report) show(k key) {
-	if out := r.output[k]; out != nil {
-		fmt.Fprintf(r.out, "%s\n%s", strings.TrimSpace(k.pkg+" "+k.test), out)
+	out := r.output[k]
+	if out == nil {
+		return
+	}
+	fmt.Fprintln(r.out, strings.TrimSpace(k.pkg+" "+k.test))
+	for line := range strings.Lines(out.String()) {
+		// go test's own verdict on the package: ours follows.
+		if k.test != "" || line != "FAIL\n" && !strings.HasPrefix(line, "FAIL\t") {
+			fmt.Fprint(r.out, line)
+		}
 	}
 }
 
