@@ -46,7 +46,7 @@ func TestReport(t *testing.T) {
 {"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
 {"Action":"fail","Package":"p","Elapsed":0.1}`, false,
 			[]string{"panic: boom", "1 packages failed outside of their tests", "0 passed, 1 failed"},
-			nil,
+			[]string{"FAIL\tp"},
 		},
 		{
 			"does not build", `
