@@ -1,0 +1,44 @@
+package cli
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"fast-export/internal/pgtest"
+)
+
+// The process stays within --memory and 100 MiB at any parallelism, spilling what does not fit, and a table five times
+// larger takes no more.
+func TestMemoryStaysBounded(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "fast-export")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "fast-export").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	dsn := pgtest.Database(t)
+	// 20 MB and 100 MB of columns that compress badly, so that pages pile up too.
+	columns := ""
+	for i := range 30 {
+		columns += fmt.Sprintf(", random() * %d AS f%d, md5(random()::text) AS t%d", i+1, i, i)
+	}
+	pgtest.Exec(t, dsn, "CREATE TABLE small AS SELECT k"+columns+" FROM generate_series(1, 15000) k", "CREATE TABLE large AS SELECT k"+columns+" FROM generate_series(1, 75000) k",
+		"ANALYZE small", "ANALYZE large")
+	peak := func(table, parallel string) int64 {
+		out := filepath.Join(t.TempDir(), "o.parquet")
+		cmd := exec.CommandContext(t.Context(), program, "--dsn", dsn, "--table", table, "--out", out, "--memory", "64MB", "--parallel", parallel, "--chunk-size", "4MiB", "--quiet")
+		if msg, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, msg)
+		}
+		return cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss << 10
+	}
+	const limit = 64_000_000 + 100<<20
+	for _, parallel := range []string{"1", "32"} {
+		small, large := peak("small", parallel), peak("large", parallel)
+		t.Logf("--parallel %s: %d MiB, five times the rows %d MiB", parallel, small>>20, large>>20)
+		if small > limit || large > limit {
+			t.Errorf("--parallel %s: %d and %d bytes, allowed are %d", parallel, small, large, limit)
+		}
+	}
+}
