@@ -153,7 +153,7 @@ func (c *Catalog) display(oid uint32, typmod int32) string {
 		return fmt.Sprintf("%s(%d)", t.Display, typmod)
 	case oidTime, oidTimetz, oidTimestamp, oidTimestamptz:
 		head, tail, _ := strings.Cut(t.Display, " ")
-		return fmt.Sprintf("%s(%d) %s", head, typmod, tail)
+		return strings.TrimSpace(fmt.Sprintf("%s(%d) %s", head, typmod, tail))
 	case oidInterval:
 		return "interval" + intervalTypmod(typmod)
 	}
