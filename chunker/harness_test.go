@@ -180,6 +180,11 @@ func (e *exporting) asText() []string {
 	return exprs
 }
 
+// textOf is a statement that gives the result columns of sql as texts.
+func (e *exporting) textOf(sql string) string {
+	return "SELECT " + strings.Join(e.asText(), ", ") + " FROM (" + sql + "\n) q"
+}
+
 // inScanOrder is a statement's result in the order of a sequential scan, read
 // by one connection in the same snapshot.
 func (e *exporting) inScanOrder(sql string) string {

@@ -36,6 +36,14 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 		return p.refused(err)
 	}
 	scans, not := plan.leafScans()
+	if plan.Type == "Result" && len(plan.Plans) == 1 {
+		// A condition on no column decides about all rows at once; the rest is
+		// a scan in its order.
+		if _, why := plan.Plans[0].leafScans(); why == "" {
+			p.estimate(plan)
+			return p.wholeRoot(root, plan, firstOf(cannot, "a condition decides about all rows at once"))
+		}
+	}
 	switch {
 	case not == "":
 	case cannot != "":
@@ -119,6 +127,13 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 		p.useIndex(&p.Sources[i], scans[i], found[p.Sources[i].Relation.OID])
 	}
 	return nil
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
 }
 
 // mayRead reports whether a column may be read.
@@ -292,8 +307,11 @@ func (p *Plan) cut() {
 // planner's units; COPY's output is no part of its costs.
 const outputCost = 0.0025
 
-// useIndex makes a source one chunk by an index where that is cheaper than
-// its share of scanning: by all connections together if it is cut.
+// patience is how much longer finding rows by an index on one connection may
+// take than scanning on all of them: it spares the server the other pages.
+const patience = 2
+
+// useIndex makes a source one chunk by an index where that is cheap.
 func (p *Plan) useIndex(s *Source, scan, index *planNode) {
 	if index == nil || s.Scan != TIDRange && s.Scan != Whole {
 		return
@@ -301,7 +319,7 @@ func (p *Plan) useIndex(s *Source, scan, index *planNode) {
 	out := scan.Rows * outputCost * float64(max(len(scan.Output), 1))
 	sort := index.Rows * outputCost * math.Log2(index.Rows+2)
 	share := (scan.TotalCost + out) / float64(min(int64(p.options.Parallel), s.chunks))
-	if cost := index.TotalCost + sort + out; cost < share {
+	if cost := index.TotalCost + sort + out; cost < min(share*patience, scan.TotalCost+out) {
 		s.Scan, s.chunks, s.blocks = Sorted, 1, 0
 		s.Why = fmt.Sprintf("an index finds its rows at a cost of %.0f, scanning costs %.0f", index.TotalCost, scan.TotalCost)
 	}

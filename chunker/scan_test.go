@@ -263,7 +263,7 @@ func (s *sessions) splits(t *testing.T, sql string, o Options) {
 		t.Error(d)
 	}
 	exprs := e.asText()
-	if d := differ(e.rows(exprs), e.inScanOrder("SELECT "+strings.Join(exprs, ", ")+" FROM ("+whole+"\n) q")); d != "" {
+	if d := differ(e.rows(exprs), e.inScanOrder(e.textOf(whole))); d != "" {
 		t.Errorf("as text: %s", d)
 	}
 	if plan := e.explainChunk(3, exprs); !strings.HasPrefix(plan, "Tid Range Scan on") {
