@@ -52,7 +52,7 @@ func describe(t testing.TB, c *pgx.Conn, sql string) (*Catalog, []Column) {
 	oids := []uint32{}
 	for _, f := range d.Fields {
 		col := Column{Name: f.Name, OID: f.DataTypeOID, Typmod: f.TypeModifier}
-		if f.TableOID != 0 {
+		if f.TableOID != 0 && f.TableAttributeNumber > 0 {
 			err := c.QueryRow(t.Context(), "SELECT attndims FROM pg_attribute WHERE attrelid = $1 AND attnum = $2", f.TableOID, f.TableAttributeNumber).Scan(&col.Dims)
 			if err != nil {
 				t.Fatal(err)
