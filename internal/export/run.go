@@ -30,6 +30,10 @@ const (
 	pageShare  = 25
 )
 
+// maxPageBytes bounds finished pages in memory whatever the budget: beyond it a temp file, which is to say this
+// machine's page cache, holds them as well, and memory does not depend on the size of row groups.
+const maxPageBytes = 48 << 20
+
 // A batch is small enough that every copier can hold one and big enough that its cost does not count.
 const (
 	minBatchBytes = 64 << 10
@@ -147,7 +151,7 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 	}
 	defer r.removeTemp()
 	r.budget = copier.NewBudget(r.cfg.Memory*batchShare/100, r.batch, r.dir, r.cfg.TempLimit)
-	r.pool = parquetw.NewPool(runtime.GOMAXPROCS(0), r.cfg.Memory*pageShare/100, r.pageFile)
+	r.pool = parquetw.NewPool(runtime.GOMAXPROCS(0), min(r.cfg.Memory*pageShare/100, maxPageBytes), r.pageFile)
 	defer func() { err = errors.Join(err, r.pool.Close()) }()
 
 	chunks := 0
