@@ -1,7 +1,8 @@
 """Compare Parquet files with the Arrow files they were made of: compare.py DIRECTORY
 
 For each N.parquet there is N.arrow. pyarrow must read the same schema (field metadata included) and the same values,
-floats by their bits; DuckDB must read the values that pyarrow reads.
+floats by their bits; DuckDB must read the values that pyarrow reads; both must count the rows of conditions right, which
+they do from statistics where they can.
 """
 import decimal
 import math
@@ -13,6 +14,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
@@ -115,6 +117,43 @@ def in_duckdb(con, path, want):
             raise SystemExit(f"{path}: duckdb: {f.name}: {what}")
 
 
+def filters(con, path, want):
+    """Count rows by conditions that readers answer from statistics where they can, and compare with the data."""
+    data = pyarrow.dataset.dataset(path)
+    n = 0
+    for i, f in enumerate(want.schema):
+        if not filterable(f.type) or want.num_rows == 0:
+            continue
+        column = want.column(i).combine_chunks()
+        values = column.drop_null()
+        if pa.types.is_floating(f.type):
+            values = values.filter(pc.invert(pc.is_nan(values)))
+        if len(values) == 0:
+            continue
+        quoted = '"' + f.name.replace('"', '""') + '"'
+        for v in {values[0], values[len(values) // 2], values[-1], pc.min(values), pc.max(values)}:
+            for name, sign in (("less_equal", "<="), ("greater", ">"), ("equal", "=")):
+                expect = pc.sum(getattr(pc, name)(column, v)).as_py() or 0
+                got = data.count_rows(filter=getattr(pc, name)(pc.field(f.name), v))
+                if got != expect:
+                    raise SystemExit(f"{path}: pyarrow: {f.name} {sign} {v}: {got} rows are not {expect}")
+                n += 1
+                if numeric(f.type):
+                    continue
+                if name == "greater" and pa.types.is_floating(f.type):
+                    continue  # DuckDB sorts NaN above everything
+                got = con.execute(f"SELECT count(*) FROM read_parquet(?) WHERE {quoted} {sign} ?", [str(path), v.as_py()]).fetchone()[0]
+                if got != expect:
+                    raise SystemExit(f"{path}: duckdb: {f.name} {sign} {v}: {got} rows are not {expect}")
+                n += 1
+    return n
+
+
+def filterable(t):
+    return (pa.types.is_integer(t) or pa.types.is_floating(t) and t != pa.float16() or pa.types.is_string(t) or pa.types.is_binary(t)
+            or pa.types.is_decimal128(t) or pa.types.is_timestamp(t) or pa.types.is_date32(t))
+
+
 def numeric(t):
     return pa.types.is_timestamp(t) or pa.types.is_date32(t) or pa.types.is_time64(t)
 
@@ -139,7 +178,7 @@ def comparable(t, top=True):
 def main():
     con = duckdb.connect()
     con.execute("SET TimeZone = 'UTC'")
-    n = cells = 0
+    n = cells = conditions = 0
     for path in sorted(Path(sys.argv[1]).glob("*.parquet")):
         with pa.memory_map(str(path.with_suffix(".arrow"))) as source:
             want = pyarrow.ipc.open_file(source).read_all()
@@ -160,9 +199,10 @@ def main():
                 b = pa.concat_arrays(b.chunks) if b.num_chunks else pa.array([], b.type)
             same(a, b, f"{path}: {name}")
         in_duckdb(con, path, want)
+        conditions += filters(con, path, want)
         n += 1
         cells += want.num_rows * want.num_columns
-    print(f"{n} files, {cells} cells agree")
+    print(f"{n} files, {cells} cells and {conditions} conditions agree")
 
 
 main()
