@@ -364,6 +364,9 @@ func pgText(n *node, v value) string {
 		return "(" + strings.Join(parts, ",") + ")"
 	case kRange:
 		if v.sub[4].data[0] == 1 {
+			if !v.sub[0].null || !v.sub[1].null || v.sub[2].data[0] != 0 || v.sub[3].data[0] != 0 {
+				return "empty, and with bounds"
+			}
 			return "empty"
 		}
 		s := map[byte]string{0: "(", 1: "["}[v.sub[2].data[0]]
