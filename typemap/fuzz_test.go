@@ -18,9 +18,18 @@ func FuzzCSV(f *testing.F) {
 
 // fuzzTypes are the columns that FuzzBinary and FuzzRow read: one of every kind of cursor, and nested ones.
 var fuzzTypes = []Column{
-	{Name: "a", OID: oidInt4, Typmod: -1}, {Name: "b", OID: oidText, Typmod: -1, NotNull: true}, {Name: "c", OID: oidFloat8, Typmod: -1}, {Name: "d", OID: oidNumeric, Typmod: -1},
-	{Name: "e", OID: oidBool, Typmod: -1}, {Name: "f", OID: oidTimestamptz, Typmod: -1}, {Name: "g", OID: 1009, Typmod: -1}, {Name: "h", OID: oidInterval, Typmod: -1}, {Name: "i", OID: oidFloat4, Typmod: -1},
-	{Name: "j", OID: oidInt2, Typmod: -1}, {Name: "k", OID: oidInt8, Typmod: -1}, {Name: "l", OID: oidNumeric, Typmod: 10<<16 | 2 + 4},
+	{Name: "a", OID: oidInt4, Typmod: -1},
+	{Name: "b", OID: oidText, Typmod: -1, NotNull: true},
+	{Name: "c", OID: oidFloat8, Typmod: -1},
+	{Name: "d", OID: oidNumeric, Typmod: -1},
+	{Name: "e", OID: oidBool, Typmod: -1},
+	{Name: "f", OID: oidTimestamptz, Typmod: -1},
+	{Name: "g", OID: 1009, Typmod: -1},
+	{Name: "h", OID: oidInterval, Typmod: -1},
+	{Name: "i", OID: oidFloat4, Typmod: -1},
+	{Name: "j", OID: oidInt2, Typmod: -1},
+	{Name: "k", OID: oidInt8, Typmod: -1},
+	{Name: "l", OID: oidNumeric, Typmod: 10<<16 | 2 + 4},
 }
 
 // alike decodes a stream whole and in pieces: the same error or the same batches.
@@ -52,8 +61,14 @@ func alike(t *testing.T, p *Plan, data []byte, cuts []byte) []*column.Batch {
 
 func FuzzBinary(f *testing.F) {
 	row := [][]byte{
-		{0, 0, 0, 1}, []byte("text"), be.AppendUint64(nil, 0x3FF8000000000000), numericBytes("-12.50"), {1}, be.AppendUint64(nil, 12345), binaryArray(oidText, []byte("x"), nil),
-		make([]byte, 16), {0x40, 0, 0, 0}, {0, 7}, make([]byte, 8), numericBytes("99999999.99"),
+		{0, 0, 0, 1},
+		[]byte("text"), be.AppendUint64(nil, 0x3FF8000000000000), numericBytes("-12.50"),
+		{1},
+		be.AppendUint64(nil, 12345), binaryArray(oidText, []byte("x"), nil),
+		make([]byte, 16),
+		{0x40, 0, 0, 0},
+		{0, 7},
+		make([]byte, 8), numericBytes("99999999.99"),
 	}
 	f.Add(binaryStream(row), []byte{0})
 	f.Add(binaryStream(row, row, row), []byte{9, 0})

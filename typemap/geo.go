@@ -129,8 +129,6 @@ type ewkb struct {
 	in  []byte
 	out []byte
 	g   *geoStats
-	top uint32
-	z   bool
 }
 
 var errEWKB = bad("not an extended WKB")

@@ -142,15 +142,6 @@ func (p *placer) place(n *node, def, rep uint8) {
 	n.leafHi = p.leaf
 }
 
-// depth is the number of levels below n, n counted.
-func (n *node) depth() int {
-	d := 0
-	for _, c := range n.children {
-		d = max(d, c.depth())
-	}
-	return d + 1
-}
-
 // anyNode tells whether f holds for n or anything below it.
 func (n *node) anyNode(f func(*node) bool) bool {
 	if f(n) {

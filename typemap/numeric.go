@@ -1,11 +1,10 @@
 package typemap
 
 import (
+	"encoding/binary"
 	"math"
 	"math/bits"
 	"strconv"
-
-	"encoding/binary"
 )
 
 var be = binary.BigEndian

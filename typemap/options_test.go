@@ -342,7 +342,9 @@ func TestPlanErrors(t *testing.T) {
 	}
 	// An array whose element type is missing, and types that contain themselves.
 	broken, err := NewCatalog([]CatalogRow{
-		{OID: 1, Display: "a", Kind: "b", Elem: 99, HasSend: true}, {OID: 2, Display: "d", Kind: "d", Base: 2}, {OID: 3, Display: "l", Kind: "b", Elem: 3, Delim: ",", HasSend: true},
+		{OID: 1, Display: "a", Kind: "b", Elem: 99, HasSend: true},
+		{OID: 2, Display: "d", Kind: "d", Base: 2},
+		{OID: 3, Display: "l", Kind: "b", Elem: 3, Delim: ",", HasSend: true},
 		{OID: 4, Display: "c", Kind: "c", HasSend: true, FieldNames: []string{"x"}, FieldTypes: []uint32{4}, FieldTypmods: []int32{-1}, FieldDims: []int32{0}},
 	})
 	if err != nil {
@@ -362,8 +364,12 @@ func TestPlanMetadata(t *testing.T) {
 	t.Parallel()
 	cat := builtin(t, postgis()...)
 	p, err := NewPlan(cat, []Column{
-		{Name: "a", OID: oidNumeric, Typmod: 10<<16 | 2 + 4, Comment: "what it is"}, {Name: "b.c", OID: oidText, Typmod: -1},
-		{Name: "g", OID: oidGeometry, Typmod: 4326<<8 | 1<<2}, {Name: "x", OID: 142, Typmod: -1}, {Name: "r", OID: 2205, Typmod: -1}, {Name: "m", OID: arrayOIDs["int4"], Typmod: -1, Dims: 2},
+		{Name: "a", OID: oidNumeric, Typmod: 10<<16 | 2 + 4, Comment: "what it is"},
+		{Name: "b.c", OID: oidText, Typmod: -1},
+		{Name: "g", OID: oidGeometry, Typmod: 4326<<8 | 1<<2},
+		{Name: "x", OID: 142, Typmod: -1},
+		{Name: "r", OID: 2205, Typmod: -1},
+		{Name: "m", OID: arrayOIDs["int4"], Typmod: -1, Dims: 2},
 	}, Options{}, Binary)
 	if err != nil {
 		t.Fatal(err)
@@ -504,10 +510,24 @@ func TestMoney(t *testing.T) {
 		digits int
 		want   string
 	}{
-		{"$1,234.56", 2, "1234.56"}, {"-$1,234.56", 2, "-1234.56"}, {"($1,234.56)", 2, "-1234.56"}, {"1.234,56 €", 2, "1234.56"}, {"-1.234,56 €", 2, "-1234.56"}, {"−1 234,56 kr", 2, "-1234.56"},
-		{"￥1,235", 0, "1235"}, {"-￥1,235", 0, "-1235"}, {"KWD 1,234.567", 3, "1234.567"}, {"$0.00", 2, "0.00"}, {"-$92,233,720,368,547,758.08", 2, "-92233720368547758.08"},
-		{"$92,233,720,368,547,758.07", 2, "92233720368547758.07"}, {"CHF-1'234.50", 2, "-1234.50"},
-		{"$92,233,720,368,547,758.08", 2, "!"}, {"$", 2, "!"}, {"12", 2, "!"}, {"", 2, "!"}, {"$99999999999999999999999999999999", 2, "!"},
+		{"$1,234.56", 2, "1234.56"},
+		{"-$1,234.56", 2, "-1234.56"},
+		{"($1,234.56)", 2, "-1234.56"},
+		{"1.234,56 €", 2, "1234.56"},
+		{"-1.234,56 €", 2, "-1234.56"},
+		{"−1 234,56 kr", 2, "-1234.56"},
+		{"￥1,235", 0, "1235"},
+		{"-￥1,235", 0, "-1235"},
+		{"KWD 1,234.567", 3, "1234.567"},
+		{"$0.00", 2, "0.00"},
+		{"-$92,233,720,368,547,758.08", 2, "-92233720368547758.08"},
+		{"$92,233,720,368,547,758.07", 2, "92233720368547758.07"},
+		{"CHF-1'234.50", 2, "-1234.50"},
+		{"$92,233,720,368,547,758.08", 2, "!"},
+		{"$", 2, "!"},
+		{"12", 2, "!"},
+		{"", 2, "!"},
+		{"$99999999999999999999999999999999", 2, "!"},
 	} {
 		row := CatalogRow{OID: 790, Name: "money", Display: "money", Kind: "b", Delim: ",", HasSend: true, MoneyDigits: int32(tt.digits)}
 		cat, err := NewCatalog([]CatalogRow{row})
@@ -554,8 +574,12 @@ func TestErrorTexts(t *testing.T) {
 		text bool
 		want string
 	}{
-		{"a\nb", true, `"a\nb"`}, {"\xff", true, `\xff`}, {"ab", false, `\x6162`}, {strings.Repeat("x", 100), true, `"` + strings.Repeat("x", 80) + `"… (100 bytes)`},
-		{strings.Repeat("ä", 45), true, `"` + strings.Repeat("ä", 40) + `"… (90 bytes)`}, {"x" + strings.Repeat("ä", 45), true, `"x` + strings.Repeat("ä", 39) + `"… (91 bytes)`},
+		{"a\nb", true, `"a\nb"`},
+		{"\xff", true, `\xff`},
+		{"ab", false, `\x6162`},
+		{strings.Repeat("x", 100), true, `"` + strings.Repeat("x", 80) + `"… (100 bytes)`},
+		{strings.Repeat("ä", 45), true, `"` + strings.Repeat("ä", 40) + `"… (90 bytes)`},
+		{"x" + strings.Repeat("ä", 45), true, `"x` + strings.Repeat("ä", 39) + `"… (91 bytes)`},
 	} {
 		if got := excerpt([]byte(tt.v), tt.text); got != tt.want {
 			t.Errorf("got %s, want %s", got, tt.want)
