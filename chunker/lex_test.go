@@ -12,16 +12,16 @@ func TestLex(t *testing.T) {
 	t.Parallel()
 	kinds := map[tokenKind]string{tokWord: "w", tokQuoted: "q", tokString: "s", tokNumber: "n", tokParam: "p", tokOp: "o", tokPunct: ",", tokChunk: "c", tokOther: "?"}
 	for sql, want := range map[string]string{
-		`SELECT Ab_1$ FROM Ünder`:                     `w:select w:ab_1$ w:from w:Ünder`,
-		`"Ab""c" U&"d\0061t" U&"d!0061t" UESCAPE '!'`: `q:Ab"c q:dat q:dat`,
+		`SELECT Ab_1$ FROM Ünder`:                                             `w:select w:ab_1$ w:from w:Ünder`,
+		`"Ab""c" U&"d\0061t" U&"d!0061t" UESCAPE '!'`:                         `q:Ab"c q:dat q:dat`,
 		`'a''b' E'\'\n\x41\101\u0041\\' B'01' x'ff' N'n' U&'\0041\+000042\\'`: "s:a'b s:'\nAAA\\ s:01 s:ff s:n s:AB\\",
 		"'a'\n'b' 'c' 'd' 'e' -- x\n'f' 'g' /* \n */ 'h'":                     `s:ab s:c s:d s:ef s:g s:h`,
 		`$$a$b$$ $x$ $$ $y$ $x$ $1 $a a$b$c`:                                  `s:a$b s: $$ $y$  p:$1 ?:$ w:a w:a$b$c`,
 		"-- a\n/* b /* c */ d */ 1 -- e":                                      `n:1`,
 		`1 1.5 .5 1. 1e5 1e-5 1e 1..2 0x1F 1_000 123abc`:                      `n:1 n:1.5 n:.5 n:1. n:1e5 n:1e-5 n:1 w:e n:1 ,:.. n:2 n:0x1F n:1_000 n:123 w:abc`,
 		`a+b a+-b @-5 a<=-1 ->> #>> != <> => := :: : ~~* +-- c`:               `w:a o:+ w:b w:a o:+ o:- w:b o:@- n:5 w:a o:<= o:- n:1 o:->> o:#>> o:<> o:<> ,:=> ,::= ,::: ,:: o:~~* o:+`,
-		`a*/* x */b`:                               `w:a o:* w:b`,
-		`(a,b)[1];`:                                `,:( w:a ,:, w:b ,:) ,:[ n:1 ,:] ,:;`,
+		`a*/* x */b`: `w:a o:* w:b`,
+		`(a,b)[1];`:  `,:( w:a ,:, w:b ,:) ,:[ n:1 ,:] ,:;`,
 		`{chunk} {chunk:a} {chunk:"A b"} {chunk:A}`: `c: c:a c:A b c:a`,
 		`{chunk {x} {chunk:} {chunk:1} {chunks}`:    `?:{ w:chunk ?:{ w:x ?:} ?:{ w:chunk ,:: ?:} ?:{ w:chunk ,:: n:1 ?:} ?:{ w:chunks ?:}`,
 		`e 'x' u&'x' E 'y' b`:                       `w:e s:x s:x w:e s:y w:b`,
