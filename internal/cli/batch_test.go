@@ -350,6 +350,7 @@ exports: [{table: a, out: a}]
 		{"JSON end", "b.json", "[\n {\"sql\": \"x\"\n", []string{"b.json:2: JSON: unexpected end of JSON input"}},
 		{"JSON twice", "b.json", "[]\n[]", []string{"b.json:2: JSON: invalid character '[' after top-level value"}},
 		{"JSON encoding", "b.json", "[\n\"\xff\"]", []string{"b.json:2: JSON: text that is not UTF-8"}},
+		{"JSON surrogate", "b.json", "[{\"sql\":\n\"\\ud83d\\ude00 \\ufffd \ufffd\",\n\"out\": \"\\ud83d\"}]", []string{`b.json:3: JSON: \u with half a surrogate pair is no character`}},
 		{"JSON lines", "b.json", "[\n\n  {\n    \"sql\": \"a,\\n:\",\n    \"out\" : 5 ,\n    \"types\": {\"a\"\n:\n3}\n  },\n\"x\"\n]", []string{
 			"b.json:5: out: is a number, not text: text has quotes then", "b.json:6: a: is a number, not text: text has quotes then",
 			"b.json:10: exports: entry 2 is text, not a mapping of keys",

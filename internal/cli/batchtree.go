@@ -127,7 +127,7 @@ func parseJSON(text []byte) (*yaml.Node, *syntaxError) {
 	}
 	r.dec.UseNumber()
 	n, err := r.value()
-	if err != nil { // it was valid just now
+	if err != nil {
 		return nil, &syntaxError{r.line(int(r.dec.InputOffset())), "JSON", err.Error()}
 	}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
@@ -163,6 +163,11 @@ func (r *jsonReader) line(offset int) int {
 	return r.at + 1
 }
 
+// halfPair tells that a string lost something: half a surrogate pair is no character, and the decoder makes U+FFFD of it.
+func halfPair(s string, raw []byte) bool {
+	return strings.ContainsRune(s, utf8.RuneError) && !bytes.Contains(raw, []byte(string(utf8.RuneError))) && !bytes.Contains(bytes.ToLower(raw), []byte(`\ufffd`))
+}
+
 // next is the next token and its line.
 func (r *jsonReader) next() (json.Token, int, error) {
 	from := int(r.dec.InputOffset())
@@ -171,6 +176,9 @@ func (r *jsonReader) next() (json.Token, int, error) {
 	}
 	line := r.line(from)
 	tok, err := r.dec.Token()
+	if s, ok := tok.(string); ok && err == nil && halfPair(s, r.text[from:r.dec.InputOffset()]) {
+		err = errors.New(`\u with half a surrogate pair is no character`)
+	}
 	return tok, line, err
 }
 

@@ -252,25 +252,8 @@ func CheckManifest(path string, jobs []Job) error {
 			return refuse("it is the output " + j.Out + " too")
 		}
 	}
-	if st != nil {
-		if !st.Mode().IsRegular() {
-			return refuse("it is there already and no regular file")
-		}
-		f, err := os.Open(path)
-		if err != nil {
-			return &ManifestError{path, err}
-		}
-		head := make([]byte, len(manifestStart))
-		n, err := io.ReadFull(f, head)
-		if cerr := f.Close(); cerr != nil {
-			return &ManifestError{path, cerr}
-		}
-		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			return &ManifestError{path, err}
-		}
-		if !bytes.Equal(head[:n], []byte(manifestStart)) {
-			return refuse("it is there already and no manifest: name another file, or remove it")
-		}
+	if err := replaceableManifest(path); err != nil {
+		return &ManifestError{path, err}
 	}
 	// Whether the directory takes files is best asked by making one.
 	f, err := createBeside(path)
@@ -279,6 +262,35 @@ func CheckManifest(path string, jobs []Job) error {
 	}
 	if err := errors.Join(f.Close(), os.Remove(f.Name())); err != nil {
 		return &ManifestError{path, err}
+	}
+	return nil
+}
+
+// replaceableManifest tells what speaks against a manifest under path.
+func replaceableManifest(path string) error {
+	st, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case !st.Mode().IsRegular():
+		return errors.New("it is there already and no regular file")
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	head := make([]byte, len(manifestStart))
+	n, err := io.ReadFull(f, head)
+	if cerr := f.Close(); cerr != nil {
+		return cerr
+	}
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	if !bytes.Equal(head[:n], []byte(manifestStart)) {
+		return errors.New("it is there already and no manifest: name another file, or remove it")
 	}
 	return nil
 }
@@ -295,7 +307,8 @@ func createBeside(path string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(filepath.Dir(path), name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 }
 
-// WriteManifest puts m under path in one step, synced: what stands there is the old manifest or the new one, never half of either.
+// WriteManifest puts m under path in one step, synced: what stands there is the old manifest or the new one, never half of either. What is
+// no manifest is not replaced, an output of the run least of all.
 //
 // Errors: *ManifestError.
 func WriteManifest(path string, m *Manifest) error {
@@ -309,7 +322,11 @@ func WriteManifest(path string, m *Manifest) error {
 	if !strings.HasPrefix(text.String(), manifestStart) {
 		return &ManifestError{path, fmt.Errorf("it begins with %.40q", text.String())}
 	}
-	if err := writeWhole(path, text.Bytes()); err != nil {
+	err := replaceableManifest(path)
+	if err == nil {
+		err = writeWhole(path, text.Bytes())
+	}
+	if err != nil {
 		return &ManifestError{path, err}
 	}
 	return nil

@@ -222,6 +222,12 @@ func TestManifestIsReplacedWhole(t *testing.T) {
 	if me, ok := errors.AsType[*ManifestError](err); !ok || me.Path != filepath.Join(dir, "d") {
 		t.Errorf("got %v", err)
 	}
+	if err := os.WriteFile(filepath.Join(dir, "out"), []byte("PAR1"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteManifest(filepath.Join(dir, "out"), m); err == nil || !strings.HasSuffix(err.Error(), "no manifest: name another file, or remove it") {
+		t.Errorf("got %v", err)
+	}
 	if err := WriteManifest(filepath.Join(dir, "none", "m.json"), m); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
@@ -233,7 +239,7 @@ func TestManifestIsReplacedWhole(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if strings.Join(names, " ") != "d m.json" {
+	if strings.Join(names, " ") != "d m.json out" {
 		t.Errorf("left are %q", names)
 	}
 	if st, err := os.Stat(path); err != nil || st.Mode().Perm()&0o600 != 0o600 {
