@@ -47,6 +47,8 @@ type Snapshot struct {
 	server      identity
 	opt         Options
 	rels        []Relation
+	risks       []string
+	conflicts   int64 // recovery conflicts of the database when the snapshot was taken; on a standby
 	fingerprint string
 	slot        *slotHolder
 	since       time.Time
@@ -84,6 +86,12 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig, opt Options) (_ *Snapshot, e
 		}
 	}()
 	if s.server, err = identify(ctx, conn); err != nil {
+		return nil, err
+	}
+	if s.risks, err = risks(ctx, conn, s.server); err != nil {
+		return nil, err
+	}
+	if s.conflicts, err = conflicts(ctx, conn, s.server); err != nil {
 		return nil, err
 	}
 	if s.rels, err = s.prepare(ctx); err != nil {
@@ -167,6 +175,64 @@ func (s *Snapshot) ID() ID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.id
+}
+
+// Risks are settings of the server that may end the snapshot early, a sentence each.
+func (s *Snapshot) Risks() []string { return s.risks }
+
+// risks reads them. A standby ends whoever is in the way of its replay: the snapshot then is lost for all at once.
+func risks(ctx context.Context, conn *pgx.Conn, server identity) ([]string, error) {
+	var out []string
+	var feedback, delay, threshold string
+	err := conn.QueryRow(ctx, `SELECT pg_catalog.current_setting('hot_standby_feedback'), pg_catalog.current_setting('max_standby_streaming_delay'),
+		COALESCE(pg_catalog.current_setting('old_snapshot_threshold', true), '-1')`, pgx.QueryExecModeSimpleProtocol).Scan(&feedback, &delay, &threshold)
+	if err != nil {
+		return nil, fmt.Errorf("read the server's settings: %w", err)
+	}
+	if server.standby && feedback != "on" && delay != "-1" {
+		out = append(out, fmt.Sprintf("the server is a standby with hot_standby_feedback %s and max_standby_streaming_delay %s: vacuum on the primary can end this export", feedback, delay))
+	}
+	if threshold != "-1" {
+		out = append(out, fmt.Sprintf("the server's old_snapshot_threshold is %s: an export that takes longer fails", threshold))
+	}
+	return out, nil
+}
+
+// conflicts counts the sessions of this database that a standby's replay has ended or cancelled so far.
+func conflicts(ctx context.Context, conn *pgx.Conn, server identity) (n int64, err error) {
+	if !server.standby {
+		return 0, nil
+	}
+	err = conn.QueryRow(ctx, "SELECT confl_tablespace + confl_lock + confl_snapshot + confl_bufferpin + confl_deadlock FROM pg_catalog.pg_stat_database_conflicts WHERE datname = pg_catalog.current_database()",
+		pgx.QueryExecModeSimpleProtocol).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count recovery conflicts: %w", err)
+	}
+	return n, nil
+}
+
+// lost is ErrLost, with the reason where the server knows it: a session that is ended in the middle of sending cannot
+// always be told why.
+func (s *Snapshot) lost(ctx context.Context) error {
+	if !s.server.standby {
+		return ErrLost
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, s.cfg)
+	if err != nil {
+		return ErrLost
+	}
+	defer closeConn(ctx, conn)
+	for range 20 { // the counters are written a moment later
+		if n, err := conflicts(ctx, conn, s.server); err != nil {
+			return ErrLost
+		} else if n > s.conflicts {
+			return fmt.Errorf("%w: the standby ended its sessions because of a conflict with recovery (hot_standby_feedback, max_standby_streaming_delay)", ErrLost)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return ErrLost
 }
 
 // Fingerprint is pg_current_snapshot(), the same text in every worker.

@@ -95,7 +95,7 @@ func (s *Snapshot) reexport(ctx context.Context, old ID) error {
 			return nil
 		}
 		if s.workers.Load() == 0 {
-			return ErrLost
+			return s.lost(ctx)
 		}
 		select {
 		case s.requests <- reply:

@@ -176,6 +176,13 @@ func judge(err error) verdict {
 		return verdict{code: codeSnapshot, message: e.Error(), hint: "start again"}
 	}
 
+	if _, ok := errors.AsType[*export.SnapshotAgeError](err); ok {
+		return verdict{code: codeSnapshot, message: err.Error(), hint: "a larger --max-snapshot-age or --parallel, or a smaller part at a time"}
+	}
+	if _, ok := errors.AsType[*export.YieldError](err); ok {
+		return verdict{code: codeSnapshot, message: err.Error(), hint: "start again when it is done"}
+	}
+
 	// Values and types.
 	if e, ok := errors.AsType[*export.RowGroupsError](err); ok {
 		return verdict{code: codeValue, message: e.Error(), hint: "a larger --row-group-size makes fewer"}

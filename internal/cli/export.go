@@ -49,6 +49,10 @@ type exportOptions struct {
 	lockTimeout time.Duration
 	rowSecurity bool
 
+	gentle, yield  bool
+	rate, restarts int64
+	maxAge         time.Duration
+
 	strict             bool
 	report             string
 	dryRun, quiet      bool
@@ -121,6 +125,13 @@ func (o *exportOptions) addFlags(f *flags) {
 	o.blockSize = 64 << 20
 	f.Var(size{&o.blockSize, 1, maxBlock}, "block-size", "`SIZE` the most that the CSV reader takes at a time")
 
+	f.group("A good guest")
+	f.BoolVar(&o.gentle, "gentle", false, "one connection and one sequential scan a table, which leaves the server's cache as it is")
+	f.Var(size{&o.rate, 1 << 10, 0}, "rate", "`SIZE` what the server may send in a second, over all connections (default: no limit)")
+	f.Var(timeout{&o.maxAge}, "max-snapshot-age", "`DURATION` stop when the snapshot is held longer, since vacuum waits for it; 0: no limit")
+	f.BoolVar(&o.yield, "yield-to-ddl", false, "stop when somebody's ALTER, TRUNCATE or the like waits behind this export (default: warn)")
+	f.Var(count{&o.restarts, 0, 1000}, "restarts", "`N` begin again with a new snapshot, so often at most, when a standby or a failover ended it")
+
 	f.group("What you see")
 	f.Var(choice{&o.progress, []string{"none", "bar", "plain", "json"}}, "progress", "`none|bar|plain|json` how it is shown, on standard error (default: bar on a terminal, else plain)")
 	f.BoolVar(&o.quiet, "quiet", false, "no progress and no summary: nothing but warnings and errors")
@@ -150,6 +161,8 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, error) {
 		return export.Config{}, usagef("", "--quiet and --progress %s contradict each other", o.progress)
 	case o.quiet && o.dryRun:
 		return export.Config{}, usagef("", "--quiet would hide all that --dry-run prints")
+	case o.gentle && f.Changed("parallel") && o.parallel > 1, o.gentle && f.Changed("chunk-size"):
+		return export.Config{}, usagef("", "--gentle is one connection and one scan: it goes with neither --parallel nor --chunk-size")
 	case o.report != "" && o.dryRun:
 		return export.Config{}, usagef("", "--dry-run reads no rows, so there is nothing to --report")
 	}
@@ -172,7 +185,10 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, error) {
 		LockTimeout: o.lockTimeout,
 		RowSecurity: o.rowSecurity,
 		Strict:      o.strict,
-		Version:     buildInfo().version,
+
+		Gentle: o.gentle, Rate: o.rate, MaxSnapshotAge: o.maxAge, YieldToDDL: o.yield, Restarts: int(o.restarts),
+
+		Version: buildInfo().version,
 	}, nil
 }
 

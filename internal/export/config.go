@@ -42,8 +42,14 @@ type Config struct {
 	LockTimeout time.Duration // for the first locks; 0: wait for ever
 	RowSecurity bool          // let row security policies filter rows; false: they are an error
 	FailFast    bool          // the first job that fails stops the others
-	Strict      bool          // any counted loss is an error
-	Hash        bool          // each file's SHA-256 goes to its File
+
+	Gentle         bool          // one connection, and one sequential scan a relation, which keeps to a small ring of the server's cache
+	Rate           int64         // bytes a second that the server may send, over all connections; 0: no limit
+	MaxSnapshotAge time.Duration // the run stops when the snapshot is held longer; 0: no limit
+	YieldToDDL     bool          // the run stops when somebody's statement waits behind its locks
+	Restarts       int           // how often the run may begin again with a new snapshot when the snapshot is lost
+	Strict         bool          // any counted loss is an error
+	Hash           bool          // each file's SHA-256 goes to its File
 
 	Progress progress.Reporter // nil: silent
 	Log      *slog.Logger      // nil: discarded

@@ -2,6 +2,7 @@ package export
 
 import (
 	"fmt"
+	"time"
 )
 
 // PartialError says that some files of a run failed and the others are there. Result.Files has the causes.
@@ -44,3 +45,15 @@ func (e *RowError) Error() string { return fmt.Sprintf("%s, %s: %v", e.Relation,
 
 // Unwrap gives the decoder's error.
 func (e *RowError) Unwrap() error { return e.Err }
+
+// SnapshotAgeError ends a run whose snapshot was held too long.
+type SnapshotAgeError struct{ Limit time.Duration }
+
+func (e *SnapshotAgeError) Error() string {
+	return fmt.Sprintf("the snapshot was held longer than %s", e.Limit)
+}
+
+// YieldError ends a run that gives way to somebody whose statement waits behind its locks.
+type YieldError struct{ Who string }
+
+func (e *YieldError) Error() string { return "giving way to " + e.Who }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +16,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"fast-export/copier"
 	"fast-export/internal/progress"
@@ -41,13 +44,35 @@ const (
 	maxBatchRows  = 16 << 10
 )
 
+// rateBurst is how many bytes may come at once under Config.Rate.
+const rateBurst = 256 << 10
+
 // watchEvery is how often the coordinator proves to be alive and looks who waits behind its locks.
 const watchEvery = 5 * time.Second
 
 // Run exports every job of cfg from one snapshot. The Result is not nil once the plan is made, also beside an error.
 //
-// Errors: *ConfigError, *PartialError when some of several jobs failed, else the cause itself, of the packages below.
-func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
+// Errors: *ConfigError, *PartialError when some of several jobs failed, *SnapshotAgeError, *YieldError, else the cause
+// itself, of the packages below.
+func Run(ctx context.Context, cfg Config) (*Result, error) {
+	var warnings []string
+	for left := cfg.Restarts; ; left-- {
+		res, err := runOnce(ctx, cfg)
+		if left <= 0 || !errors.Is(err, snapshot.ErrLost) || ctx.Err() != nil {
+			if res != nil {
+				res.Warnings = append(warnings, res.Warnings...)
+			}
+			return res, err
+		}
+		text := fmt.Sprintf("%v; starting again with a new snapshot, %d more times at most", err, left-1)
+		warnings = append(warnings, text)
+		if cfg.Progress != nil {
+			cfg.Progress.Report(progress.Warning{Text: text})
+		}
+	}
+}
+
+func runOnce(ctx context.Context, cfg Config) (_ *Result, err error) {
 	start := time.Now()
 	r, err := newRun(cfg, false)
 	if err != nil {
@@ -64,6 +89,9 @@ func Run(ctx context.Context, cfg Config) (_ *Result, err error) {
 		return nil, err
 	}
 	defer func() { snap.Close(ctx) }()
+	for _, w := range snap.Risks() {
+		r.warn(w)
+	}
 	if err := r.makePlans(ctx, snap); err != nil {
 		return nil, err
 	}
@@ -85,6 +113,7 @@ type run struct {
 	pool   *parquetw.Pool
 	batch  int64 // bytes of a batch
 
+	rate    *rate.Limiter // of bytes that arrive; nil: none
 	copied  atomic.Int64
 	redone  atomic.Int64
 	workers int
@@ -99,6 +128,9 @@ func newRun(cfg Config, dry bool) (*run, error) {
 		return nil, &ConfigError{"nothing to export"}
 	}
 	cfg.Parallel = max(1, cfg.Parallel)
+	if cfg.Gentle {
+		cfg.Parallel, cfg.ChunkBytes = 1, math.MaxInt64
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -113,6 +145,9 @@ func newRun(cfg Config, dry bool) (*run, error) {
 		}
 	}
 	r := &run{cfg: cfg, log: cfg.Log, report: cfg.Progress}
+	if cfg.Rate > 0 {
+		r.rate = rate.NewLimiter(rate.Limit(cfg.Rate), rateBurst)
+	}
 	r.batch = min(max(cfg.Memory*batchShare/100/int64(3*cfg.Parallel+6), minBatchBytes), maxBatchBytes)
 	for i := range cfg.Jobs {
 		if cfg.Jobs[i].Out != "" || !dry { // a plan needs no target; one that is given must do
@@ -184,12 +219,25 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 	watching.Go(func() {
 		snap.Watch(watchCtx, watchEvery,
 			func(who string) {
+				if r.cfg.YieldToDDL {
+					cancel(&YieldError{Who: who})
+					return
+				}
 				r.warn(who + "; it waits behind this export, and everybody else's new queries wait behind it")
 			},
 			func(err error) {
 				r.log.Warn("the coordinator's connection is lost; the workers hold the snapshot", "err", err)
 			})
 	})
+
+	if r.cfg.MaxSnapshotAge > 0 {
+		age := time.AfterFunc(time.Until(snap.Since().Add(r.cfg.MaxSnapshotAge)), func() {
+			if watchCtx.Err() == nil { // the copying goes on
+				cancel(&SnapshotAgeError{r.cfg.MaxSnapshotAge})
+			}
+		})
+		defer age.Stop()
+	}
 
 	q := newQueue(r.jobs, r.cfg.Parallel+2)
 	var merging sync.WaitGroup

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"fast-export/chunker"
 	"fast-export/copier"
@@ -340,6 +341,9 @@ func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFun
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
+			if errors.Is(rerr, snapshot.ErrLost) {
+				rerr = fmt.Errorf("%w; the last one ended with: %w", rerr, err)
+			}
 			select {
 			case c.q.back <- it:
 			case <-ctx.Done():
@@ -368,6 +372,9 @@ func (c *copying) copy(ctx context.Context, it item) (err error) {
 		}
 		defer func() { err = errors.Join(err, kept.close()) }()
 		w = io.MultiWriter(kept, d.dec)
+	}
+	if c.r.rate != nil {
+		w = &limited{ctx, c.r.rate, w}
 	}
 	// Progress by pages where the chunk's rows can be foreseen, the rest when it is done.
 	var heap, rows, sent int64
@@ -439,6 +446,22 @@ func (c *copying) settings(ctx context.Context, chunk chunker.Chunk) error {
 	}
 	c.scan = want
 	return nil
+}
+
+// limited holds its writer, and so the connection, to a rate.
+type limited struct {
+	ctx  context.Context
+	rate *rate.Limiter
+	w    io.Writer
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	for n := len(p); n > 0; n -= rateBurst {
+		if err := l.rate.WaitN(l.ctx, min(n, rateBurst)); err != nil {
+			return 0, err
+		}
+	}
+	return l.w.Write(p)
 }
 
 // keptFile is a chunk's own file under --keep-temp.

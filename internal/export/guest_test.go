@@ -1,0 +1,169 @@
+package export
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fast-export/internal/pgtest"
+	"fast-export/snapshot"
+)
+
+// slow makes a run over dsn last about that long, by --rate.
+func slow(t *testing.T, dsn string, d time.Duration, out string) Config {
+	t.Helper()
+	pgtest.Exec(t, dsn, "DROP TABLE IF EXISTS slow", "CREATE TABLE slow AS SELECT k AS i, repeat(md5(k::text), 16) AS s FROM generate_series(1, 4000) k")
+	cfg := config(t, dsn, Job{Table: "slow", Out: out})
+	cfg.Rate = int64(4000 * 540 / d.Seconds())
+	return cfg
+}
+
+func TestRate(t *testing.T) {
+	dsn := pgtest.Database(t)
+	cfg := slow(t, dsn, time.Second, filepath.Join(outDir(t, "o.parquet"), "o.parquet"))
+	began := time.Now()
+	run1(t, cfg)
+	if took := time.Since(began); took < 700*time.Millisecond {
+		t.Errorf("2 MB at 2 MB/s took %s", took)
+	}
+}
+
+func TestMaxSnapshotAge(t *testing.T) {
+	dsn := pgtest.Database(t)
+	cfg := slow(t, dsn, 20*time.Second, filepath.Join(outDir(t), "o.parquet"))
+	cfg.MaxSnapshotAge = 300 * time.Millisecond
+	began := time.Now()
+	var age *SnapshotAgeError
+	if _, err := Run(t.Context(), cfg); !errors.As(err, &age) {
+		t.Errorf("got %v, want a *SnapshotAgeError", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("stopped after %s", took)
+	}
+}
+
+func TestYieldToDDL(t *testing.T) {
+	for _, yield := range []bool{true, false} {
+		dsn := pgtest.Database(t)
+		want := []string{"o.parquet"}
+		if yield {
+			want = nil
+		}
+		cfg := slow(t, dsn, 8*time.Second, filepath.Join(outDir(t, want...), "o.parquet"))
+		cfg.YieldToDDL = yield
+		conn := pgtest.Connect(t, dsn)
+		ddl := make(chan error, 1)
+		go func() {
+			time.Sleep(700 * time.Millisecond)
+			_, err := conn.Exec(t.Context(), "TRUNCATE slow")
+			ddl <- err
+		}()
+		res, err := Run(t.Context(), cfg)
+		var y *YieldError
+		if yield && (!errors.As(err, &y) || !strings.Contains(err.Error(), "TRUNCATE slow")) {
+			t.Errorf("got %v, want a *YieldError that names the TRUNCATE", err)
+		}
+		if !yield && (err != nil || res.Files[0].Rows != 4000 || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "TRUNCATE slow")) {
+			t.Errorf("got %v, %+v, want 4,000 rows and a warning that names the TRUNCATE", err, res)
+		}
+		if err := <-ddl; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A gentle export of a table larger than the server's cache leaves the cache to others.
+func TestGentleKeepsTheCache(t *testing.T) {
+	srv := pgtest.Start(t, pgtest.Config{Settings: []string{"shared_buffers = 16MB"}})
+	dsn := srv.Database(t)
+	pgtest.Exec(t, dsn, "CREATE EXTENSION pg_buffercache", "CREATE TABLE t AS SELECT k AS i, repeat(md5(k::text), 30) AS s FROM generate_series(1, 40000) k", "VACUUM t")
+	buffers := func(gentle bool) int {
+		pgtest.Exec(t, dsn, "CHECKPOINT", "DROP TABLE IF EXISTS hot", "CREATE TABLE hot AS SELECT k AS i, repeat('x', 1000) AS s FROM generate_series(1, 9000) k", "VACUUM hot", "SELECT count(*) FROM hot")
+		cfg := config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t, "o.parquet"), "o.parquet")})
+		cfg.Gentle, cfg.ChunkBytes = gentle, 1<<20
+		run1(t, cfg)
+		var n int
+		if err := pgtest.Connect(t, dsn).QueryRow(t.Context(), "SELECT count(*) FROM pg_buffercache WHERE relfilenode = pg_relation_filenode('t')").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	gentle, ordinary := buffers(true), buffers(false)
+	t.Logf("of 2,048 buffers a gentle export left %d of its own, an ordinary one %d", gentle, ordinary)
+	if gentle > 600 || ordinary < 1200 {
+		t.Errorf("of 2,048 buffers a gentle export left %d of its own, an ordinary one %d", gentle, ordinary)
+	}
+}
+
+// A recovery conflict on a standby ends the run with its name; with Restarts it begins again.
+func TestStandbyConflict(t *testing.T) {
+	primary := pgtest.Start(t, pgtest.Config{Settings: []string{"wal_level = logical"}})
+	dsn := primary.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT k AS i, repeat(md5(k::text), 16) AS s FROM generate_series(1, 4000) k")
+	standby := primary.Standby(t, pgtest.Config{Settings: []string{"max_standby_streaming_delay = 50ms", "hot_standby_feedback = off"}})
+	name := config(t, dsn, Job{}).Conn.Database
+	conflict := func(restarts int) (*Result, error) {
+		cfg := config(t, standby.DSN(name), Job{Table: "t", Out: filepath.Join(t.TempDir(), "o.parquet")})
+		cfg.Rate, cfg.Restarts = 4000*540/3, restarts
+		var vacuum sync.WaitGroup
+		defer vacuum.Wait()
+		vacuum.Go(func() {
+			time.Sleep(800 * time.Millisecond)
+			pgtest.Exec(t, dsn, "UPDATE t SET s = s || 'x'", "VACUUM t")
+		})
+		return Run(t.Context(), cfg)
+	}
+	if _, err := conflict(0); !errors.Is(err, snapshot.ErrLost) || !strings.Contains(err.Error(), "conflict with recovery") {
+		t.Errorf("got %v, want ErrLost and the conflict's name", err)
+	}
+	standby.CatchUp(t, primary)
+	res, err := conflict(2)
+	if err != nil || res.Files[0].Rows != 4000 {
+		t.Fatalf("with restarts: %v", err)
+	}
+	all := strings.Join(res.Warnings, "\n")
+	if !strings.Contains(all, "starting again") || !strings.Contains(all, "hot_standby_feedback") {
+		t.Errorf("warnings %q", all)
+	}
+}
+
+// Fewer connections than asked for: the run goes on with those, and says so.
+func TestConnectionLimit(t *testing.T) {
+	srv := pgtest.Start(t, pgtest.Config{})
+	dsn := srv.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT k AS i, repeat(md5(k::text), 16) AS s FROM generate_series(1, 4000) k", "CREATE ROLE few LOGIN CONNECTION LIMIT 3", "GRANT SELECT ON t TO few")
+	cfg := config(t, strings.Replace(dsn, "user=postgres", "user=few", 1), Job{Table: "t", Out: filepath.Join(outDir(t, "o.parquet"), "o.parquet")})
+	cfg.Parallel = 8
+	res := run1(t, cfg)
+	if res.Workers != 2 || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "2 of 8 connections") {
+		t.Errorf("%d workers, warnings %q", res.Workers, res.Warnings)
+	}
+}
+
+func TestPgBouncer(t *testing.T) {
+	srv := pgtest.Start(t, pgtest.Config{})
+	dsn := srv.Database(t)
+	pgtest.Exec(t, dsn, strings.Split(mixed, ";\n")...)
+	direct := config(t, dsn, Job{Table: "mixed", Out: filepath.Join(t.TempDir(), "o.parquet")})
+	want := digestOf(t, dsn, direct)
+	for _, mode := range []string{"session", "transaction"} {
+		for _, pool := range []int{20, 2} {
+			b := srv.PgBouncer(t, mode, fmt.Sprintf("default_pool_size = %d", pool), "query_wait_timeout = 2")
+			cfg := config(t, b.DSN(direct.Conn.Database), Job{Table: "mixed", Out: filepath.Join(outDir(t, "o.parquet"), "o.parquet")})
+			cfg.Parallel = 4
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			_, err := Run(ctx, cfg)
+			cancel()
+			if err != nil {
+				t.Errorf("%s pooling over %d connections: %v", mode, pool, err)
+			} else if got := digest(t, cfg.Jobs[0].Out); got != want {
+				t.Errorf("%s pooling over %d connections: other bytes", mode, pool)
+			}
+		}
+	}
+}
