@@ -1,6 +1,7 @@
 package parquetw
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -285,5 +286,81 @@ func BenchmarkFile(b *testing.B) {
 				})
 			}
 		}
+	}
+}
+
+// BenchmarkPage does what one leaf's values cost, page after page, without compression and file. The best page of a run
+// says most on a machine that others use too.
+func BenchmarkPage(b *testing.B) {
+	const rows = 32768
+	r := rand.New(rand.NewPCG(1, 2))
+	words := func(f func(i int) uint64) []byte {
+		var v []byte
+		for i := range rows {
+			v = le.AppendUint64(v, f(i))
+		}
+		return v
+	}
+	halves := func(f func(i int) uint32) []byte {
+		var v []byte
+		for i := range rows {
+			v = le.AppendUint32(v, f(i))
+		}
+		return v
+	}
+	texts := func(f func(i int) string) []byte {
+		var buf column.Buffer
+		for i := range rows {
+			putText(&buf, f(i))
+		}
+		return buf.Data
+	}
+	float := words(func(int) uint64 { return math.Float64bits(r.Float64()) })
+	for _, c := range []struct {
+		name string
+		typ  arrow.DataType
+		enc  Encoding
+		data []byte
+	}{
+		{"float64/split", arrow.PrimitiveTypes.Float64, ByteStreamSplit, float},
+		{"float64/plain", arrow.PrimitiveTypes.Float64, Plain, float},
+		{"float64/dictionary-of-500", arrow.PrimitiveTypes.Float64, Dictionary, words(func(int) uint64 { return math.Float64bits(float64(r.IntN(500))) })},
+		{"float32/split", arrow.PrimitiveTypes.Float32, ByteStreamSplit, halves(func(int) uint32 { return math.Float32bits(r.Float32()) })},
+		{"int64/delta-sorted", arrow.PrimitiveTypes.Int64, DeltaBinaryPacked, words(func(i int) uint64 { return uint64(i) })},
+		{"int64/delta-any", arrow.PrimitiveTypes.Int64, DeltaBinaryPacked, words(func(int) uint64 { return r.Uint64() >> 10 })},
+		{"int32/delta-small", arrow.PrimitiveTypes.Int32, DeltaBinaryPacked, halves(func(int) uint32 { return uint32(r.IntN(1000)) })},
+		{"int32/dictionary-of-10", arrow.PrimitiveTypes.Int32, Dictionary, halves(func(int) uint32 { return uint32(r.IntN(10)) })},
+		{"text/plain", arrow.BinaryTypes.String, Plain, texts(func(int) string { return fmt.Sprintf("obs%032x", r.Uint64()) })},
+		{"text/dictionary-of-10", arrow.BinaryTypes.String, Dictionary, texts(func(int) string { return fmt.Sprint("G", 10+r.IntN(10)) })},
+		{"text/dictionary-of-5000", arrow.BinaryTypes.String, Dictionary, texts(func(int) string { return fmt.Sprint("MPS number ", r.IntN(5000)) })},
+		{"bool/plain", arrow.FixedWidthTypes.Boolean, Plain, bytes.Repeat([]byte{1, 0, 0, 1}, rows/4)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			p := newPool(b, 1, 1<<30)
+			w := create(b, Options{Schema: arrow.NewSchema([]arrow.Field{field("v", c.typ, false)}, nil), Pool: p, Compression: Compression{Codec: None}, Encodings: []Encoding{c.enc}})
+			e := w.encoders[0]
+			e.lay.pageBytes = 4 << 20
+			s := newScratch()
+			defer s.close()
+			batch := column.NewBatch(1, 1, nil)
+			batch.Rows = rows
+			batch.Leaves[0].Data, batch.Leaves[0].Values = c.data, rows
+			g := &rowGroup{chunks: make([]columnChunk, 1), store: store{pool: p}}
+			g.left.Store(1)
+			task := piece{batch: &batchRef{batch: batch}, to: rows, last: true, group: g}
+			b.SetBytes(int64(len(c.data)))
+			best := time.Hour
+			for b.Loop() {
+				start := time.Now()
+				if err := e.run(s, task); err != nil {
+					b.Fatal(err)
+				}
+				best = min(best, time.Since(start))
+				g.store.free()
+			}
+			b.ReportMetric(float64(best.Nanoseconds())/rows, "best-ns/value")
+			p.open.Add(e.memory())
+			e.held = e.memory()
+		})
 	}
 }

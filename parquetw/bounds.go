@@ -2,6 +2,7 @@ package parquetw
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math"
 	"unicode/utf8"
 
@@ -226,7 +227,7 @@ func (b *bounds) setFloats(lo, hi float64) {
 func prefix(o order, v []byte) int64 {
 	var x uint64
 	if len(v) >= 8 {
-		x = uint64(v[0])<<56 | uint64(v[1])<<48 | uint64(v[2])<<40 | uint64(v[3])<<32 | uint64(v[4])<<24 | uint64(v[5])<<16 | uint64(v[6])<<8 | uint64(v[7])
+		x = binary.BigEndian.Uint64(v)
 	} else {
 		for i, c := range v {
 			x |= uint64(c) << (56 - 8*i)

@@ -1,8 +1,8 @@
 package parquetw
 
 import (
-	"bytes"
 	"hash/maphash"
+	"math/bits"
 )
 
 // maxEntries is the most that a dictionary may hold: indices of 16 bits. Beyond that an index is worth little beside a
@@ -28,11 +28,18 @@ type dictSlot struct {
 // minSlots is the size of a table at first: room for as many entries as show that values do not repeat.
 const minSlots = 2 * tellingValues
 
-var hashSeed = maphash.MakeSeed()
+// The hashes of a process are its own, so that nobody can make up values that collide.
+var (
+	hashSeed  = maphash.MakeSeed()
+	hashWord1 = maphash.Bytes(hashSeed, []byte{1})
+	hashWord2 = maphash.Bytes(hashSeed, []byte{2})
+)
 
+// mix spreads keys over a table. Every bit of x counts: floats of few digits have nothing but zeros below, numbers that
+// count have nothing but zeros above.
 func mix(x uint64) uint64 {
-	x *= 0x9e3779b97f4a7c15
-	return x ^ x>>32
+	hi, lo := bits.Mul64(x^0x2d358dccaa6c78a5, 0x9e3779b97f4a7c15)
+	return hi ^ lo
 }
 
 // reset empties d. Memory is kept unless it is much more than the last values needed.
@@ -100,33 +107,22 @@ func (d *dict) insert(s *dictSlot, key uint64, v []byte, ends bool) {
 // longKey marks keys that are hashes: shorter values carry their length, at most 7, in the topmost byte.
 const longKey = 1 << 63
 
-// shortKey is a value of up to 7 bytes with its length, or a hash of a longer one.
-func shortKey(v []byte) uint64 {
-	if len(v) > 7 {
+// keyOf is a value of up to 7 bytes with its length, or a hash of a longer one.
+func keyOf(v []byte) uint64 {
+	switch n := len(v); {
+	case n > 16:
 		return maphash.Bytes(hashSeed, v) | longKey
+	case n > 7:
+		hi, lo := bits.Mul64(le.Uint64(v)^hashWord1, le.Uint64(v[n-8:])^hashWord2^uint64(n))
+		return hi ^ lo | longKey
+	case n >= 4:
+		return uint64(n)<<56 | uint64(le.Uint32(v)) | uint64(le.Uint32(v[n-4:]))<<(8*(n-4))
+	case n >= 2:
+		return uint64(n)<<56 | uint64(le.Uint16(v)) | uint64(v[n-1])<<(8*(n-1))
+	case n == 1:
+		return 1<<56 | uint64(v[0])
 	}
-	k := uint64(len(v)) << 56
-	switch {
-	case len(v) >= 4:
-		return k | uint64(le.Uint32(v)) | uint64(le.Uint32(v[len(v)-4:]))<<(8*(len(v)-4))
-	case len(v) >= 2:
-		return k | uint64(le.Uint16(v)) | uint64(v[len(v)-1])<<(8*(len(v)-1))
-	case len(v) == 1:
-		return k | uint64(v[0])
-	}
-	return k
-}
-
-// find finds a value of any length: plain as data holds it, key its shortKey. The slot's ref is 0 where the value is
-// new: the caller fills it by insert or leaves it.
-func (d *dict) find(plain []byte, key uint64, width int) *dictSlot {
-	slots := d.slots
-	for h := mix(key); ; h++ {
-		s := &slots[h&uint64(len(slots)-1)]
-		if s.ref == 0 || s.key == key && (key < longKey || bytes.Equal(d.entry(int(s.ref-1), width), plain)) {
-			return s
-		}
-	}
+	return 0
 }
 
 // entry is the entry of an index, PLAIN.

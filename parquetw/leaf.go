@@ -2,6 +2,7 @@ package parquetw
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"hash/crc32"
 	"math"
@@ -336,13 +337,27 @@ func (e *leafEncoder) look(data []byte) (n int, err error) {
 		e.bounds.add(e.order, data, w)
 		return len(data) / w, nil
 	}
+	b := &e.bounds
 	for at := 0; at < len(data); n++ {
+		if len(data)-at >= 12 {
+			// Most values lie between the bounds by their first eight bytes alone; bytes of the next value do not count.
+			l := uint64(le.Uint32(data[at:]))
+			x := binary.BigEndian.Uint64(data[at+4:])
+			if l < 8 {
+				x &^= math.MaxUint64 >> (8 * l)
+			}
+			p := int64(x) ^ signBit
+			if l <= uint64(len(data)-at-4) && (b.has && p > b.lo && p < b.hi || e.order == orderNone) {
+				at += int(l) + 4
+				continue
+			}
+		}
 		l, err := e.length(data, at)
 		if err != nil {
 			return 0, err
 		}
 		if e.order != orderNone {
-			e.bounds.addBytes(e.order, data[at+4:at+l])
+			b.addBytes(e.order, data[at+4:at+l])
 		}
 		at += l
 	}
@@ -408,37 +423,59 @@ func (e *leafEncoder) lookUpBytes(data []byte, spare *[][]dictSlot) (done int, e
 	if w == 0 {
 		head = 4
 	}
+	indices, slots := e.indices, d.slots
 	for at := 0; at < len(data); {
 		l := w
 		if w == 0 {
-			if l, err = e.length(data, at); err != nil {
-				return 0, err
+			if l = 4; len(data)-at >= 4 {
+				l += int(le.Uint32(data[at:]))
+			}
+			if l > len(data)-at {
+				if l, err = e.length(data, at); err != nil {
+					return 0, err
+				}
 			}
 		}
-		v := data[at : at+l]
-		key := shortKey(v[head:])
-		s := d.find(v, key, w)
-		if s.page != number {
+		plain := data[at : at+l]
+		v := plain[head:]
+		var key uint64
+		if n := len(v); n < 8 && at+head+8 <= len(data) {
+			key = le.Uint64(data[at+head:])&(1<<(8*n)-1) | uint64(n)<<56 // keyOf, without its cases
+		} else {
+			key = keyOf(v)
+		}
+		h := mix(key)
+		s := &slots[h&uint64(len(slots)-1)]
+		for s.ref != 0 && (s.key != key || key >= longKey && !bytes.Equal(d.entry(int(s.ref-1), w), plain)) {
+			h++
+			s = &slots[h&uint64(len(slots)-1)]
+		}
+		if s.page != number { // never so in an empty slot
 			if s.ref == 0 {
-				if !e.admits(l, len(e.indices)) {
-					return at, nil
+				if !e.admits(l, len(indices)) {
+					break
 				}
-				d.insert(s, key, v, w == 0)
+				d.insert(s, key, plain, w == 0)
 			}
 			s.page = number
-			if e.order == orderFloat16 {
+			switch e.order {
+			case orderNone:
+			case orderFloat16:
 				e.bounds.add(e.order, v, w)
-			} else if e.order != orderNone {
-				e.bounds.addBytes(e.order, v[head:])
+			default:
+				e.bounds.addBytes(e.order, v)
 			}
-			e.indices = append(e.indices, s.ref-1)
+			indices = append(indices, s.ref-1)
 			d.ready(spare)
+			slots = d.slots
 		} else {
-			e.indices = append(e.indices, s.ref-1)
+			indices = append(indices, s.ref-1)
 		}
 		at += l
+		done = at
 	}
-	return len(data), nil
+	e.indices = indices
+	return done, nil
 }
 
 // tellingValues is how many values show that a column does not repeat itself.

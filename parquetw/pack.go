@@ -134,10 +134,7 @@ func appendDelta(dst, v []byte, width int) []byte {
 				prev = x
 				lo = min(lo, d)
 			}
-			for i := range ds[:n] {
-				ds[i] = int64(uint32(int32(ds[i]) - lo))
-			}
-			dst = appendDeltaBlock(dst, ds[:n], int64(lo))
+			dst = appendDeltaBlock(dst, &ds, n, int64(lo), math.MaxUint32)
 			v = v[4*n:]
 		}
 		return dst
@@ -155,29 +152,29 @@ func appendDelta(dst, v []byte, width int) []byte {
 			prev = x
 			lo = min(lo, d)
 		}
-		for i := range ds[:n] {
-			ds[i] -= lo
-		}
-		dst = appendDeltaBlock(dst, ds[:n], lo)
+		dst = appendDeltaBlock(dst, &ds, n, lo, math.MaxUint64)
 		v = v[8*n:]
 	}
 	return dst
 }
 
-// appendDeltaBlock writes one block. ds, without the least difference lo, has room behind it up to a whole block; it is
-// filled up with zeros. A miniblock without values has width 0 and no bytes.
-func appendDeltaBlock(dst []byte, ds []int64, lo int64) []byte {
+// appendDeltaBlock writes one block of n differences, of which lo is the least. mask is as wide as the values are. What
+// lies behind the last difference is packed as zeros up to the end of its miniblock; a miniblock without any has width 0
+// and no bytes.
+func appendDeltaBlock(dst []byte, ds *[deltaBlock]int64, n int, lo int64, mask uint64) []byte {
 	dst = binary.AppendVarint(dst, lo)
-	n := len(ds)
-	ds = ds[:deltaBlock]
-	clear(ds[n:])
+	for i := n; i < deltaBlock; i++ {
+		ds[i] = lo
+	}
 	at := len(dst)
 	dst = append(dst, 0, 0, 0, 0)
 	for k := 0; k*deltaMini < n; k++ {
-		mini := ds[k*deltaMini : (k+1)*deltaMini]
+		mini := (*[deltaMini]int64)(ds[k*deltaMini:])
 		var all uint64
-		for _, d := range mini {
-			all |= uint64(d)
+		for i, d := range mini {
+			u := uint64(d-lo) & mask
+			mini[i] = int64(u)
+			all |= u
 		}
 		w := bits.Len64(all)
 		dst[at+k] = byte(w)
@@ -187,7 +184,7 @@ func appendDeltaBlock(dst []byte, ds []int64, lo int64) []byte {
 }
 
 // append32 appends 32 values of so many bits each.
-func append32(dst []byte, v []int64, width int) []byte {
+func append32(dst []byte, v *[deltaMini]int64, width int) []byte {
 	if width == 0 {
 		return dst
 	}
