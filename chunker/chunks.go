@@ -138,10 +138,11 @@ type Source struct {
 	Pages, HeapBytes, ToastBytes int64
 	EstRows                      int64
 
-	only   bool  // without what inherits from it: those are other sources
-	first  int64 // index of the first chunk
-	chunks int64
-	blocks int64 // of a chunk, for TIDRange and Placed
+	only    bool     // without what inherits from it: those are other sources
+	members []uint32 // the tables that its rows are in; nil if that is not known
+	first   int64    // index of the first chunk
+	chunks  int64
+	blocks  int64 // of a chunk, for TIDRange and Placed
 }
 
 // Chunks is how many chunks the source is cut into.

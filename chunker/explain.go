@@ -94,3 +94,10 @@ func (n *planNode) leafScans() (leaves []*planNode, why string) {
 	}
 	return nil, "a node " + n.Type
 }
+
+// jsonTexts reads a JSON array of texts.
+func jsonTexts(text string) ([]string, error) {
+	var out []string
+	err := json.Unmarshal([]byte(text), &out)
+	return out, err
+}

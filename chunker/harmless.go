@@ -376,3 +376,83 @@ func run(ctx context.Context, q Querier, sql string) error {
 	rows.Close()
 	return rows.Err()
 }
+
+// unrepeatable says why several statements over a relation, with conditions of
+// their own, might not see the same rows; "" if they do. Views are judged by
+// their definitions.
+func (p *Plan) unrepeatable(ctx context.Context, q Querier, root *facts, columns []column, use *usage) (string, error) {
+	if root.RowSecurity {
+		return "row security filters it", nil
+	}
+	if why, err := judge(ctx, q, use, judgementOf(columns)); why != "" || err != nil {
+		return why, err
+	}
+	if root.kind() != View {
+		return "", nil
+	}
+	views, err := collect(ctx, q, viewTextQuery, refText, fmt.Sprint(root.OID))
+	if err != nil {
+		return "", err
+	}
+	for _, v := range views {
+		why, err := judgeView(ctx, q, v)
+		if err != nil {
+			return "", err
+		}
+		if why != "" {
+			return fmt.Sprintf("view %s: %s", v.name, why), nil
+		}
+	}
+	return "", nil
+}
+
+// viewText is a view with its definition, as the server writes it.
+type viewText struct{ name, text string }
+
+const viewTextQuery = `
+WITH RECURSIVE v(oid) AS (
+  SELECT $1::text::pg_catalog.oid
+  UNION
+  SELECT d.refobjid
+  FROM v JOIN pg_catalog.pg_rewrite r ON r.ev_class = v.oid AND r.rulename = '_RETURN'
+       JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
+        AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+       JOIN pg_catalog.pg_class k ON k.oid = d.refobjid AND k.relkind = 'v'
+)
+SELECT n.nspname::text, c.relname::text, pg_catalog.pg_get_viewdef(c.oid)
+FROM v JOIN pg_catalog.pg_class c ON c.oid = v.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+ORDER BY 1, 2`
+
+func refText(row pgx.CollectableRow) (viewText, error) {
+	var schema, name string
+	var v viewText
+	err := row.Scan(&schema, &name, &v.text)
+	v.name = display(schema) + "." + display(name)
+	return v, err
+}
+
+// judgeView says why a view may not give the same rows twice.
+func judgeView(ctx context.Context, q Querier, v viewText) (string, error) {
+	s, err := parseStatement(v.text)
+	if err != nil {
+		return "its definition is not understood", nil //nolint:nilerr // what cannot be read is not cut
+	}
+	for i, t := range s.tokens {
+		if t.kind != tokWord || i > 0 && (s.tokens[i-1].is(".") || s.tokens[i-1].is("as")) {
+			continue
+		}
+		switch t.val {
+		case "limit", "offset", "fetch", "tablesample":
+			return "it has " + strings.ToUpper(t.val), nil
+		case "over":
+			return "it has a window function", nil
+		case "on":
+			if s.tokens[i-1].is("distinct") {
+				return "it has DISTINCT ON", nil
+			}
+		}
+	}
+	use := newUsage()
+	inspect(use, s.tokens, "", columnTypes{}, inStatement)
+	return judge(ctx, q, use, judgement{columns: columnTypes{}, types: knownTypes{}, statement: true})
+}

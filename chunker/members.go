@@ -41,7 +41,7 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 		// a scan in its order.
 		if _, why := plan.Plans[0].leafScans(); why == "" {
 			p.estimate(plan)
-			return p.wholeRoot(root, plan, firstOf(cannot, "a condition decides about all rows at once"))
+			return p.wholeRoot(tree, plan, firstOf(cannot, "a condition decides about all rows at once"))
 		}
 	}
 	switch {
@@ -75,7 +75,7 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 		return err
 	}
 	if whole := p.inseparable(tree, leaves, use, cannot); whole != "" {
-		return p.wholeRoot(root, plan, whole)
+		return p.wholeRoot(tree, plan, whole)
 	}
 
 	// The same plan with a range of blocks: a leaf that is then read by a TID
@@ -105,7 +105,7 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 	}
 	for i, f := range leaves {
 		src := Source{
-			Relation: f.ref(), Scan: Whole, EstRows: rows(scans[i].Rows), chunks: 1, only: true,
+			Relation: f.ref(), Scan: Whole, EstRows: rows(scans[i].Rows), chunks: 1, only: true, members: memberOIDs([]facts{*f}),
 			Pages: f.HeapBytes / p.server.BlockSize, HeapBytes: f.HeapBytes, ToastBytes: f.ToastBytes,
 		}
 		switch {
@@ -201,12 +201,14 @@ func (p *Plan) inseparable(tree []facts, leaves []*facts, use *usage, cannot str
 }
 
 // wholeRoot plans a tree as one chunk.
-func (p *Plan) wholeRoot(root *facts, plan *planNode, why string) error {
-	p.Sources = []Source{{Relation: root.ref(), Scan: Whole, Why: why, EstRows: rows(plan.Rows), chunks: 1}}
-	if root.kind() != PartitionedTable {
-		s := &p.Sources[0]
-		s.Pages, s.HeapBytes, s.ToastBytes = root.HeapBytes/p.server.BlockSize, root.HeapBytes, root.ToastBytes
+func (p *Plan) wholeRoot(tree []facts, plan *planNode, why string) error {
+	s := Source{Relation: tree[0].ref(), Scan: Whole, Why: why, EstRows: rows(plan.Rows), chunks: 1, members: memberOIDs(tree)}
+	for i := range tree {
+		s.HeapBytes += tree[i].HeapBytes
+		s.ToastBytes += tree[i].ToastBytes
 	}
+	s.Pages = s.HeapBytes / p.server.BlockSize
+	p.Sources = []Source{s}
 	return nil
 }
 
@@ -277,14 +279,19 @@ func (p *Plan) indexCosts(ctx context.Context, q Querier, statement string, byNa
 
 // cut sizes the chunks.
 func (p *Plan) cut() {
-	size := p.options.ChunkBytes
-	if size == 0 {
-		var total int64
-		for i := range p.Sources {
-			if s := &p.Sources[i]; s.Scan == TIDRange || s.Scan == Placed {
-				total += s.HeapBytes + s.ToastBytes
-			}
+	var total int64
+	for i := range p.Sources {
+		if s := &p.Sources[i]; s.Scan == TIDRange || s.Scan == Placed {
+			total += s.HeapBytes + s.ToastBytes
 		}
+	}
+	size := p.options.ChunkBytes
+	switch h := p.Target.req.Chunk; {
+	case h.Bytes > 0:
+		size = h.Bytes
+	case h.Count > 0:
+		size = max((total+int64(h.Count)-1)/int64(h.Count), 1)
+	case size == 0:
 		size = autoChunkBytes(total, p.options.Parallel)
 	}
 	for i := range p.Sources {

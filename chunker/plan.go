@@ -49,6 +49,10 @@ type Plan struct {
 	server  serverFacts
 	list    string // select list of a plain scan, stars expanded
 	direct  bool   // expressions can stand in the list itself
+
+	column *cutColumn // what ByColumn ranges are of
+	bounds []string   // their cut points
+	order  string     // ORDER BY within each of them
 }
 
 // ResultColumn is one column of the result.
@@ -234,15 +238,28 @@ func (p *Plan) relation(ctx context.Context, q Querier) error {
 	if err != nil {
 		return err
 	}
-	one, err := p.indivisible(ctx, q, tree, columns, use)
+	hint := t.req.Chunk.By
+	if hint == CutColumn {
+		why, err := p.unrepeatable(ctx, q, root, columns, use)
+		if err != nil {
+			return err
+		}
+		if why == "" {
+			return p.byColumn(ctx, q, tree, columns)
+		}
+	}
+	whole, err := p.indivisible(ctx, q, tree, columns, use)
 	if err != nil {
 		return err
 	}
+	if hint == CutNone {
+		whole = "one chunk was asked for"
+	}
 	switch root.kind() {
 	case View, ForeignTable:
-		return p.own(ctx, q, root.ref(), one)
+		return p.own(ctx, q, root.ref(), whole)
 	}
-	return p.members(ctx, q, tree, columns, use, one)
+	return p.members(ctx, q, tree, columns, use, whole)
 }
 
 // makeList writes the select list, and notes what a plain scan uses.

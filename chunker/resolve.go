@@ -23,6 +23,7 @@ type Request struct {
 	// of refusing with a *RowSecurityError. The caller's sessions must then
 	// have row_security on, and off otherwise.
 	RowSecurity bool
+	Chunk       Hint // how to cut it
 }
 
 // Shape is what a request is, as far as its words tell.
@@ -137,6 +138,9 @@ func (t *Target) parse() error {
 	if (t.req.Table == "") == (t.req.SQL == "") {
 		return &StatementError{Field: FieldSQL, Reason: "there is no statement", Hint: onlySelects}
 	}
+	if err := t.req.Chunk.check(); err != nil {
+		return err
+	}
 	if t.req.SQL != "" {
 		if len(t.req.Columns) > 0 || t.req.Where != "" {
 			return &StatementError{Field: FieldSQL, Reason: "columns and a condition belong to a table, not to a statement", Hint: "write them in the statement"}
@@ -234,13 +238,16 @@ func (t *Target) resolve(ctx context.Context, q Querier) error {
 	if err := t.findLocks(ctx, q, statement); err != nil {
 		return err
 	}
-	if t.Shape == PlainScan {
-		return t.resolveScan(ctx, q)
+	switch t.Shape {
+	case PlainScan:
+		err = t.resolveScan(ctx, q)
+	case Placeholder:
+		err = t.resolvePlaceholder(ctx, q)
 	}
-	if t.Shape == Placeholder {
-		return t.resolvePlaceholder(ctx, q)
+	if err != nil {
+		return err
 	}
-	return nil
+	return t.resolveHint(ctx, q)
 }
 
 func onOff(on bool) string {

@@ -150,10 +150,10 @@ func (p *Plan) notNull(ctx context.Context, q Querier) (map[string]bool, error) 
 	}
 	var oids []uint32
 	for i := range p.Sources {
-		if k := p.Sources[i].Relation.Kind; k != Table {
+		if len(p.Sources[i].members) == 0 {
 			return nil, nil
 		}
-		oids = append(oids, p.Sources[i].Relation.OID)
+		oids = append(oids, p.Sources[i].members...)
 	}
 	names, err := collect(ctx, q, notNullQuery, pgx.RowTo[string], oidArray(oids))
 	if err != nil {

@@ -56,12 +56,15 @@ func (p *Plan) scanOf(s *Source, c Chunk, list []string) string {
 	t := p.Target
 	only := s.only || t.scan != nil && t.scan.only
 	conditions := []string{"", t.where}
-	if s.Scan == TIDRange {
+	order := ""
+	switch s.Scan {
+	case TIDRange:
 		conditions[0] = tidPredicate(t.alias, c.Lo, c.Hi)
+	case Sorted:
+		order = " ORDER BY " + quote(t.alias) + ".ctid"
+	case ByColumn:
+		conditions[0] = p.column.within(t.alias, p.bounds, int64(c.Index)-s.first)
+		order = p.order
 	}
-	sql := selectFrom(list, only, s.Relation, t.alias, conditions...)
-	if s.Scan == Sorted {
-		sql += " ORDER BY " + quote(t.alias) + ".ctid"
-	}
-	return sql
+	return selectFrom(list, only, s.Relation, t.alias, conditions...) + order
 }
