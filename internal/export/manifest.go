@@ -167,9 +167,7 @@ func manifestFile(f File, reason func(error) string) ManifestFile {
 		out.Where, out.RowGroupRows, out.Compression, out.Types = j.Where, j.RowGroupRows, j.Compression.String(), manifestTypes(j)
 	}
 	for _, c := range f.Columns {
-		out.Columns = append(out.Columns, ManifestColumn{
-			c.Name, c.Postgres, c.Arrow, c.Parquet, c.Note, c.Inexact, c.Nonfinite, c.Clamped, c.Replaced, c.FellBack,
-		})
+		out.Columns = append(out.Columns, ManifestColumn(c))
 	}
 	return out
 }
