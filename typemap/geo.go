@@ -3,9 +3,12 @@ package typemap
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -263,13 +266,16 @@ type geoSet struct {
 	mu    sync.Mutex
 	cols  []int // top-level columns
 	stats []geoStats
-	at    map[int]int // column to index
+	at    map[int]int      // column to index
+	refs  map[int32]string // WKT of reference systems, by SRID
+	query string           // where the server has them
 }
 
-func (s *geoSet) init(p *Plan) {
-	s.at = map[int]int{}
+func (s *geoSet) init(p *Plan, cat *Catalog, cols []Column) {
+	s.at, s.refs = map[int]int{}, map[int32]string{}
 	for i, n := range p.nodes {
 		if n.kind == kGeo {
+			s.query = `SELECT srid, COALESCE(srtext, '') FROM "` + strings.ReplaceAll(cat.base(cols[i].OID).Schema, `"`, `""`) + `".spatial_ref_sys WHERE srid = ANY ($1)`
 			s.at[i] = len(s.cols)
 			s.cols = append(s.cols, i)
 		}
@@ -292,6 +298,44 @@ func (s *geoSet) add(p *Plan, stats []geoStats) error {
 	return nil
 }
 
+// srid is the reference system of a geometry column: its values', else its typmod's.
+func (p *Plan) srid(i int) int32 {
+	n, g := p.nodes[p.geo.cols[i]], &p.geo.stats[i]
+	srid := int32(n.precision)
+	if g.hasSRID {
+		srid = g.srid
+	}
+	if srid == 0 && n.pattern == "spherical" {
+		srid = lonLat // PostGIS's default for a geography
+	}
+	return srid
+}
+
+// lonLat is WGS 84. PostGIS has longitude before latitude, which is GeoParquet's default, OGC:CRS84.
+const lonLat = 4326
+
+// SpatialRefs says what FileMetadata lacks to describe the geometry columns' reference systems: a statement that gives
+// SRID and definition, and the SRIDs (int4[]) to run it with. Hand each row to AddSpatialRef. There is nothing to run
+// when srids is empty. Call it after the last Finish: only the values know their SRIDs.
+func (p *Plan) SpatialRefs() (sql string, srids []int32) {
+	p.geo.mu.Lock()
+	defer p.geo.mu.Unlock()
+	for i := range p.geo.cols {
+		srid := p.srid(i)
+		if _, ok := p.geo.refs[srid]; !ok && srid != 0 && srid != lonLat && !slices.Contains(srids, srid) {
+			srids = append(srids, srid)
+		}
+	}
+	return p.geo.query, srids
+}
+
+// AddSpatialRef gives the definition of a reference system, as spatial_ref_sys.srtext has it.
+func (p *Plan) AddSpatialRef(srid int32, srtext string) {
+	p.geo.mu.Lock()
+	defer p.geo.mu.Unlock()
+	p.geo.refs[srid] = srtext
+}
+
 type geoColumn struct {
 	Encoding string          `json:"encoding"`
 	Types    []string        `json:"geometry_types"`
@@ -306,8 +350,17 @@ type geoFile struct {
 	Columns map[string]geoColumn `json:"columns"`
 }
 
+// definition is a reference system as PROJJSON.
+func (p *Plan) definition(srid int32) (json.RawMessage, error) {
+	text := p.geo.refs[srid]
+	if text == "" {
+		return nil, errors.New("no definition in spatial_ref_sys")
+	}
+	return projJSON(text)
+}
+
 // FileMetadata is what belongs into the file's key-value metadata because of the rows: "geo", the GeoParquet 1.1
-// description, for PostGIS columns. Call it after the last Finish. It depends on the rows alone, not on how many decoders
+// description, for PostGIS columns. Call it after the last Finish, and after AddSpatialRef. It depends on the rows alone, not on how many decoders
 // read them or in which order. Warnings say what the metadata had to leave out.
 func (p *Plan) FileMetadata() (meta map[string]string, warnings []string, err error) {
 	p.geo.mu.Lock()
@@ -330,22 +383,18 @@ func (p *Plan) FileMetadata() (meta map[string]string, warnings []string, err er
 				gc.Types = append(gc.Types, geoNames[code]+" Z")
 			}
 		}
-		srid := int32(n.precision) // of the column's typmod
-		if g.hasSRID {
-			srid = g.srid
-		}
 		if n.pattern == "spherical" {
 			gc.Edges = n.pattern
-			if srid == 0 {
-				srid = 4326
-			}
 		}
-		switch srid {
-		case 4326: // longitude before latitude, as PostGIS has it: GeoParquet's default, OGC:CRS84
-		default:
+		if srid := p.srid(i); srid != lonLat {
 			gc.CRS = json.RawMessage("null")
 			if srid != 0 {
-				warnings = append(warnings, fmt.Sprintf("column %s has SRID %d, whose definition is not at hand: the GeoParquet metadata says that the reference system is unknown", strconv.Quote(c.Name), srid))
+				j, err := p.definition(srid)
+				if err != nil {
+					warnings = append(warnings, fmt.Sprintf("column %s has SRID %d, which GeoParquet cannot be told (%v): its metadata says that the reference system is unknown", strconv.Quote(c.Name), srid, err))
+				} else {
+					gc.CRS = j
+				}
 			}
 		}
 		switch {

@@ -80,6 +80,49 @@ func TestPostGIS(t *testing.T) {
 		}
 	}
 
+	sql, srids := p.SpatialRefs()
+	if len(srids) != 1 || srids[0] != 3857 {
+		t.Errorf("reference systems %v", srids)
+	}
+	rows, err := c.Query(t.Context(), sql, srids)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rows.Next() {
+		var srid int32
+		var text string
+		if err := rows.Scan(&srid, &text); err != nil {
+			t.Fatal(err)
+		}
+		p.AddSpatialRef(srid, text)
+	}
+	if _, srids := p.SpatialRefs(); rows.Err() != nil || len(srids) != 0 {
+		t.Errorf("still missing %v, %v", srids, rows.Err())
+	}
+	meta, warnings, err := p.FileMetadata()
+	if err != nil || len(warnings) != 3 || !strings.Contains(warnings[0], `"g" holds`) || !strings.Contains(warnings[1], `"p" holds`) || !strings.Contains(warnings[2], `"m" holds`) {
+		t.Errorf("warnings %q, %v", warnings, err)
+	}
+	var geo struct {
+		Columns map[string]struct {
+			CRS *struct {
+				Name string
+				ID   struct{ Code int }
+			}
+			BBox  []float64
+			Edges string
+		}
+	}
+	if err := json.Unmarshal([]byte(meta["geo"]), &geo); err != nil {
+		t.Fatal(err)
+	}
+	if z := geo.Columns["z"]; z.CRS == nil || z.CRS.Name != "WGS 84 / Pseudo-Mercator" || z.CRS.ID.Code != 3857 || !reflect.DeepEqual(z.BBox, []float64{1, 1, 3, 4, 2, 9}) {
+		t.Errorf("geo of z: %s", meta["geo"])
+	}
+	if w := geo.Columns["w"]; w.CRS != nil || w.Edges != "spherical" || !reflect.DeepEqual(w.BBox, []float64{-170, 5, 170, 20}) || len(geo.Columns) != 2 {
+		t.Errorf("geo of w: %s", meta["geo"])
+	}
+
 	// Two SRIDs in one column have no place in GeoParquet.
 	cat, cols := describe(t, c, "SELECT g FROM g")
 	for _, tr := range []Transport{CSV, Binary} {
@@ -175,6 +218,7 @@ func TestGeoParquetMetadata(t *testing.T) {
 		{"2D and 3D", oidGeometry, -1, []string{byText["POINT Z (1 2 3)"], byText["POINT(1 2)"]}, `{"encoding":"WKB","geometry_types":["Point","Point Z"],"crs":null,"bbox":[1,2,1,2]}`, ""},
 		{"geography", oidGeography, -1, []string{srid(byText["POINT(1 2)"], 4326)}, `{"encoding":"WKB","geometry_types":["Point"],"edges":"spherical","bbox":[1,2,1,2]}`, ""},
 		{"collection", oidGeometry, -1, []string{byText["GEOMETRYCOLLECTION(POINT(100 -50),LINESTRING(0 0,1 1),GEOMETRYCOLLECTION(POINT(-7 8)))"]}, `{"encoding":"WKB","geometry_types":["GeometryCollection"],"crs":null,"bbox":[-7,-50,100,8]}`, ""},
+		{"no definition at hand", oidGeometry, -1, []string{srid(byText["POINT(1 2)"], 3857)}, `{"encoding":"WKB","geometry_types":["Point"],"crs":null,"bbox":[1,2,1,2]}`, "SRID 3857"},
 		{"M", oidGeometry, -1, []string{byText["POINT M (1 2 3)"]}, "", "M values or curves"},
 		{"curve", oidGeometry, -1, []string{byText["POINT(1 2)"], byText["CIRCULARSTRING(0 0,1 1,2 0)"]}, "", "M values or curves"},
 	} {

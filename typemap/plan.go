@@ -118,7 +118,7 @@ func NewPlan(cat *Catalog, cols []Column, opt Options, transport Transport) (*Pl
 	if err := p.checkLevels(); err != nil {
 		return nil, err
 	}
-	p.geo.init(p)
+	p.geo.init(p, cat, cols)
 	return p, nil
 }
 
