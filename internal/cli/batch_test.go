@@ -460,23 +460,23 @@ exports:
 				InvalidUTF8: typemap.InvalidUTF8Replace, Interval: typemap.IntervalDuration, Ranges: typemap.RangeText, TrimBpchar: true, TypeMap: typemap.DDPP,
 				Columns: map[string]string{"ra": "decimal(5,2)", "Dec": "text"},
 			}
-			j.Chunk = export.ChunkHint{By: export.ByCTID, Bytes: 64 << 10}
+			j.Chunk = chunker.Hint{By: chunker.CutCTID, Bytes: 64 << 10}
 		}),
 		job(func(j *export.Job) {
 			j.Table, j.Out, j.Overwrite = "a", "a", parquetw.NoClobber
-			j.Chunk = export.ChunkHint{By: export.ByColumn, Column: `"none"`, Bounds: []string{"1", "2.5", "1000", "1e4"}}
+			j.Chunk = chunker.Hint{By: chunker.CutColumn, Column: `"none"`, Bounds: []string{"1", "2.5", "1000", "1e4"}}
 		}),
 		job(func(j *export.Job) {
 			j.Table, j.Out = "b", "b"
-			j.Chunk = export.ChunkHint{By: export.ByColumn, Column: "obstime", Bounds: []string{"2020-01-01", "2021-01-01", "out"}}
+			j.Chunk = chunker.Hint{By: chunker.CutColumn, Column: "obstime", Bounds: []string{"2020-01-01", "2021-01-01", "out"}}
 		}),
-		job(func(j *export.Job) { j.Table, j.Out, j.Chunk = "c", "c", export.ChunkHint{By: export.ByNone} }),
-		job(func(j *export.Job) { j.Table, j.Out, j.Chunk = "d", "d", export.ChunkHint{Count: 64} }),
+		job(func(j *export.Job) { j.Table, j.Out, j.Chunk = "c", "c", chunker.Hint{By: chunker.CutNone} }),
+		job(func(j *export.Job) { j.Table, j.Out, j.Chunk = "d", "d", chunker.Hint{Count: 64} }),
 		job(func(j *export.Job) {
-			j.Table, j.Out, j.Chunk = "e", "e", export.ChunkHint{By: export.ByColumn, Column: "id", Bytes: 8192}
+			j.Table, j.Out, j.Chunk = "e", "e", chunker.Hint{By: chunker.CutColumn, Column: "id", Bytes: 8192}
 		}),
 		job(func(j *export.Job) { // merged: its own key, then the first of the list that has it; parallel is its own now
-			j.Table, j.Out, j.Chunk = "e", "g", export.ChunkHint{By: export.ByColumn, Column: "id", Bytes: 8192}
+			j.Table, j.Out, j.Chunk = "e", "g", chunker.Hint{By: chunker.CutColumn, Column: "id", Bytes: 8192}
 			j.Types.Numeric.Mode, j.Parallel = typemap.NumericText, 6
 		}),
 	}
@@ -542,7 +542,7 @@ exports:
 		Trim         bool
 		Overwrite    parquetw.Overwrite
 		Parallel     int
-		By           export.ChunkBy
+		By           chunker.CutBy
 		Bytes, Count int64
 	}
 	show := func(j export.Job) shown {
@@ -556,7 +556,7 @@ exports:
 		map[string]string{"c": "decimal(3)", "d": "strict"},
 		map[string]string{"a": "text", "b": "text", "c": "text"},
 		typemap.NumericStrict, typemap.InfinityError, false,
-		parquetw.ReplaceParquet, 1, export.ByCTID, 1 << 20, 0,
+		parquetw.ReplaceParquet, 1, chunker.CutCTID, 1 << 20, 0,
 	}
 	ownOverFlags := own
 	ownOverFlags.Common = map[string]string{"a": "text", "b": "strict", "c": "strict"}
@@ -569,14 +569,14 @@ exports:
 			nil,
 			map[string]string{"a": "text", "b": "text", "c": "text"},
 			typemap.NumericText, typemap.InfinityClamp, true,
-			parquetw.ReplaceAny, 0, export.ByColumn, 0, 7,
+			parquetw.ReplaceAny, 0, chunker.CutColumn, 0, 7,
 		}},
 		{"flags over defaults", show(all.jobs[0]), shown{
 			20, "snappy",
 			nil,
 			map[string]string{"a": "text", "b": "strict", "c": "strict"},
 			typemap.NumericFloat64, typemap.InfinityText, false,
-			parquetw.NoClobber, 0, export.ByColumn, 0, 0,
+			parquetw.NoClobber, 0, chunker.CutColumn, 0, 0,
 		}},
 		{"own over defaults", show(none.jobs[1]), own},
 		{"own over flags", show(all.jobs[1]), ownOverFlags},

@@ -9,6 +9,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"fast-export/chunker"
 	"fast-export/internal/export"
 	"fast-export/parquetw"
 	"fast-export/typemap"
@@ -245,36 +246,36 @@ var entryKeys = []key[draft]{
 const decimalPattern = `decimal\(\s*[0-9]+\s*(,\s*[0-9]+\s*)?\)`
 
 // chunkKeys are the keys of chunk:.
-var chunkKeys = []key[export.ChunkHint]{
+var chunkKeys = []key[chunker.Hint]{
 	{
 		name:  "by",
 		about: "ctid: ranges of blocks; a column's name, as SQL writes it: ranges of its values; none: one chunk (default: as is best)",
-		form: textForm(func(h *export.ChunkHint, s string) {
+		form: textForm(func(h *chunker.Hint, s string) {
 			switch foldASCII(s) {
 			case "ctid":
-				h.By = export.ByCTID
+				h.By = chunker.CutCTID
 			case "none":
-				h.By = export.ByNone
+				h.By = chunker.CutNone
 			default: // a column called none has its name in double quotes
-				h.By, h.Column = export.ByColumn, s
+				h.By, h.Column = chunker.CutColumn, s
 			}
 		}),
 	},
 	{
 		name:  "size",
 		about: "heap and TOAST bytes of a chunk, 256MiB for example",
-		form:  sizeForm(minChunk, func(h *export.ChunkHint, n int64) { h.Bytes = n }),
+		form:  sizeForm(minChunk, func(h *chunker.Hint, n int64) { h.Bytes = n }),
 	},
 	{
 		name:  "count",
 		about: "in place of size: the number of chunks",
-		form:  numberForm(1, maxCount, func(h *export.ChunkHint, n int64) { h.Count = int(n) }),
+		form:  numberForm(1, maxCount, func(h *chunker.Hint, n int64) { h.Count = int(n) }),
 	},
 	{
 		name: "bounds",
 		about: "in place of both, by a column: ascending cut points, each the first value of the range above it; the first range and the last are open, " +
 			"so that no row is left out",
-		form: form[export.ChunkHint]{schema{"type": "array", "minItems": 1, "items": schema{"type": []string{"string", "number"}}}, readBounds},
+		form: form[chunker.Hint]{schema{"type": "array", "minItems": 1, "items": schema{"type": []string{"string", "number"}}}, readBounds},
 	},
 }
 
@@ -374,7 +375,7 @@ func readChunk(r *batchReader, p pair, d *draft) {
 		r.problem(p.line, p.key, "is %s, not a mapping: {by: ctid, size: 256MiB} for example", kindOf(n))
 		return
 	}
-	var h export.ChunkHint
+	var h chunker.Hint
 	at := map[string]int{}
 	for _, c := range r.pairs(n) {
 		k := find(chunkKeys, c.key)
@@ -396,9 +397,9 @@ func readChunk(r *batchReader, p pair, d *draft) {
 		{together("size", "count"), "count", "size is given too: one of them decides"},
 		{together("bounds", "size"), "size", "bounds are given too: they decide"},
 		{together("bounds", "count"), "count", "bounds are given too: they decide"},
-		{h.By == export.ByNone && at["size"] > 0, "size", "by: none makes one chunk, whatever its size"},
-		{h.By == export.ByNone && at["count"] > 0, "count", "by: none makes one chunk"},
-		{at["bounds"] > 0 && (h.By == export.ByNone || h.By == export.ByCTID || at["by"] == 0), "bounds", "they are values of a column, which by has to name"},
+		{h.By == chunker.CutNone && at["size"] > 0, "size", "by: none makes one chunk, whatever its size"},
+		{h.By == chunker.CutNone && at["count"] > 0, "count", "by: none makes one chunk"},
+		{at["bounds"] > 0 && (h.By == chunker.CutNone || h.By == chunker.CutCTID || at["by"] == 0), "bounds", "they are values of a column, which by has to name"},
 	} {
 		if c.wrong {
 			r.problem(at[c.key], c.key, "%s", c.text)
@@ -410,7 +411,7 @@ func readChunk(r *batchReader, p pair, d *draft) {
 // decimalText is a number whose text every server reads, whatever the column's type.
 var decimalText = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
 
-func readBounds(r *batchReader, p pair, h *export.ChunkHint) {
+func readBounds(r *batchReader, p pair, h *chunker.Hint) {
 	items, ok := r.list(p)
 	if !ok {
 		return

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"fast-export/chunker"
 	"fast-export/internal/progress"
 	"fast-export/parquetw"
 	"fast-export/snapshot"
@@ -63,8 +64,8 @@ type Job struct {
 	Columns []string // with Table: columns as SQL writes them, in this order; nil: all
 	Where   string   // with Table: a condition; "": all rows
 
-	Chunk    ChunkHint // how to split it
-	Parallel int       // at most so many of the run's connections copy it at a time; 0: all of them
+	Chunk    chunker.Hint // how to split it
+	Parallel int          // at most so many of the run's connections copy it at a time; 0: all of them
 
 	Out          string               // path of the file
 	Overwrite    parquetw.Overwrite   // what may be replaced
@@ -74,29 +75,6 @@ type Job struct {
 	// CommonTypes are of the same kind as Types.Columns, which win over them: what is said for several jobs at once. A job need not have
 	// such a column; one that no job has is an error.
 	CommonTypes map[string]string
-}
-
-// ChunkBy is what chunks are ranges of.
-type ChunkBy uint8
-
-// The ways to split a Job.
-const (
-	ByAny    ChunkBy = iota // as the planner finds best
-	ByCTID                  // blocks of the heap
-	ByColumn                // values of ChunkHint.Column
-	ByNone                  // one chunk
-)
-
-// ChunkHint says how a Job is to be split. The zero value leaves it to the planner. At most one of Bytes, Count and Bounds is set, none of
-// them with ByNone, and Bounds with ByColumn alone.
-type ChunkHint struct {
-	By     ChunkBy
-	Column string // with ByColumn: its name as SQL writes it
-	Bytes  int64  // heap and TOAST bytes of a chunk, in place of Config.ChunkBytes
-	Count  int    // number of chunks
-	// Bounds are cut points, ascending, as literals of the column's type without quotes. The range before the first and that from the last on
-	// are open, so that n bounds make n+1 ranges and no row is left out; a bound belongs to the range above it.
-	Bounds []string
 }
 
 // Result is what a run did.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"fast-export/chunker"
 	"fast-export/internal/pgtest"
 	"fast-export/parquetw"
 	"fast-export/typemap"
@@ -139,7 +140,7 @@ func TestSchemaJobsHaveTheirBase(t *testing.T) {
 	dsn := pgtest.Database(t)
 	pgtest.Exec(t, dsn, "CREATE TABLE a (id int)", "CREATE TABLE b (id int)")
 	base := Job{
-		RowGroupRows: 7, Compression: parquetw.Compression{Codec: parquetw.LZ4}, Overwrite: parquetw.ReplaceAny, Chunk: ChunkHint{Count: 3},
+		RowGroupRows: 7, Compression: parquetw.Compression{Codec: parquetw.LZ4}, Overwrite: parquetw.ReplaceAny, Chunk: chunker.Hint{Count: 3},
 		Types: typemap.Options{TrimBpchar: true, Columns: map[string]string{"id": "text"}},
 	}
 	jobs, _, err := Schema{Name: "public", Dir: "/x"}.Jobs(t.Context(), pgtest.Connect(t, dsn), base)
