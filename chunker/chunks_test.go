@@ -13,8 +13,10 @@ import (
 )
 
 // made is a plan over sources of so many pages and bytes, cut as NewPlan cuts.
-func made(o Options, sources ...Source) *Plan {
-	p := &Plan{Target: &Target{alias: "t"}, Sources: sources, options: o, server: serverFacts{BlockSize: 8192}}
+func made(o Options, sources ...Source) *Plan { return hinted(Hint{}, o, sources...) }
+
+func hinted(h Hint, o Options, sources ...Source) *Plan {
+	p := &Plan{Target: &Target{alias: "t", req: Request{Chunk: h}}, Sources: sources, options: o, server: serverFacts{BlockSize: 8192}}
 	for i := range p.Sources {
 		p.Sources[i].chunks = 1
 	}
@@ -88,6 +90,10 @@ func TestChunksCover(t *testing.T) {
 		if r.IntN(2) == 0 {
 			o.ChunkBytes = 1 + int64(math.Exp(r.Float64()*24))
 		}
+		hint := Hint{}
+		if r.IntN(4) == 0 {
+			hint.Count = 1 + r.IntN(5000)
+		}
 		total := int64(0)
 		for _, s := range sources {
 			total += s.Pages
@@ -95,7 +101,7 @@ func TestChunksCover(t *testing.T) {
 		if total > 200_000 {
 			continue
 		}
-		covers(t, made(o, sources...))
+		covers(t, hinted(hint, o, sources...))
 	}
 }
 

@@ -394,8 +394,16 @@ func (p *Plan) unrepeatable(ctx context.Context, q Querier, root *facts, columns
 	if err != nil {
 		return "", err
 	}
+	j := judgement{columns: columnTypes{}, types: knownTypes{}, statement: true}
+	for _, r := range p.Target.Lock {
+		columns, err := readColumns(ctx, q, r.OID)
+		if err != nil {
+			return "", err
+		}
+		j.add(columns)
+	}
 	for _, v := range views {
-		why, err := judgeView(ctx, q, v)
+		why, err := judgeView(ctx, q, v, j)
 		if err != nil {
 			return "", err
 		}
@@ -432,7 +440,7 @@ func refText(row pgx.CollectableRow) (viewText, error) {
 }
 
 // judgeView says why a view may not give the same rows twice.
-func judgeView(ctx context.Context, q Querier, v viewText) (string, error) {
+func judgeView(ctx context.Context, q Querier, v viewText, j judgement) (string, error) {
 	s, err := parseStatement(v.text)
 	if err != nil {
 		return "its definition is not understood", nil //nolint:nilerr // what cannot be read is not cut
@@ -453,6 +461,6 @@ func judgeView(ctx context.Context, q Querier, v viewText) (string, error) {
 		}
 	}
 	use := newUsage()
-	inspect(use, s.tokens, "", columnTypes{}, inStatement)
-	return judge(ctx, q, use, judgement{columns: columnTypes{}, types: knownTypes{}, statement: true})
+	inspect(use, s.tokens, "", j.columns, inStatement)
+	return judge(ctx, q, use, j)
 }

@@ -270,6 +270,9 @@ func (p *Plan) byColumn(ctx context.Context, q Querier, tree []facts, columns []
 	} else if why == "" {
 		p.order = ctidOrder(tree, columns, t.alias)
 	}
+	if root.kind() == ForeignTable {
+		p.warn("a row of %s whose %s changes while it is read may be missing or there twice", root.ref(), display(name))
+	}
 	p.Sources = []Source{src}
 	p.Why = fmt.Sprintf("split by column %s into %d ranges", display(name), src.chunks)
 	return p.warnIndex(ctx, q, tree, c)
@@ -452,8 +455,8 @@ func (p *Plan) distinct(ctx context.Context, q Querier, c *cutColumn, values []s
 		collate = " COLLATE " + c.Collation
 	}
 	// DISTINCT by the order's own equality: a collation may take different
-	// texts for equal.
-	sql := fmt.Sprintf("SELECT v::pg_catalog.text FROM (SELECT DISTINCT ON (v%s) v FROM %s u(v) WHERE v IS NOT NULL ORDER BY v%s) s ORDER BY v%s", collate, source, collate, collate)
+	// texts for equal. The text must not be called v too, or ORDER BY means it.
+	sql := fmt.Sprintf("SELECT s.v::pg_catalog.text AS bound FROM (SELECT DISTINCT ON (u.v%s) u.v FROM %s u(v) WHERE u.v IS NOT NULL ORDER BY u.v%s) s ORDER BY s.v%s", collate, source, collate, collate)
 	return collect(ctx, q, sql, pgx.RowTo[string], args...)
 }
 

@@ -286,11 +286,10 @@ func (p *Plan) cut() {
 		}
 	}
 	size := p.options.ChunkBytes
-	switch h := p.Target.req.Chunk; {
+	h := p.Target.req.Chunk
+	switch {
 	case h.Bytes > 0:
 		size = h.Bytes
-	case h.Count > 0:
-		size = max((total+int64(h.Count)-1)/int64(h.Count), 1)
 	case size == 0:
 		size = autoChunkBytes(total, p.options.Parallel)
 	}
@@ -299,7 +298,16 @@ func (p *Plan) cut() {
 		if s.Scan != TIDRange && s.Scan != Placed {
 			continue
 		}
-		if s.blocks, s.chunks = cutBlocks(s.Pages, s.HeapBytes+s.ToastBytes, size); s.chunks > 1 {
+		bytes := s.HeapBytes + s.ToastBytes
+		if h.Count > 0 {
+			// Each source gets its share of the number, by bytes.
+			share := max(int64(float64(h.Count)*float64(bytes)/float64(max(total, 1))+0.5), 1)
+			s.blocks = max((s.Pages+share-1)/share, 1)
+			s.chunks = max((s.Pages+s.blocks-1)/s.blocks, 1)
+		} else {
+			s.blocks, s.chunks = cutBlocks(s.Pages, bytes, size)
+		}
+		if s.chunks > 1 {
 			continue
 		}
 		if s.Scan == TIDRange {
