@@ -263,8 +263,9 @@ func BenchmarkFile(b *testing.B) {
 					path := filepath.Join(b.TempDir(), "f.parquet")
 					b.SetBytes(size)
 					var out int64
-					cpu := cpuTime()
+					best := time.Hour
 					for b.Loop() {
+						cpu := cpuTime()
 						w, err := Create(path, Options{Schema: s, Pool: p, RowGroupRows: group, Encodings: encodings})
 						if err != nil {
 							b.Fatal(err)
@@ -280,8 +281,9 @@ func BenchmarkFile(b *testing.B) {
 							b.Fatal(err)
 						}
 						out = res.Bytes
+						best = min(best, cpuTime()-cpu)
 					}
-					b.ReportMetric(float64(cpuTime()-cpu)/float64(b.N)/float64(shape.rows), "cpu-ns/row")
+					b.ReportMetric(float64(best.Nanoseconds())/float64(shape.rows), "best-cpu-ns/row")
 					b.ReportMetric(float64(out)/float64(shape.rows), "file-B/row")
 				})
 			}

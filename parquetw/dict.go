@@ -51,10 +51,14 @@ func (d *dict) reset() {
 	d.n, d.data, d.ends = 0, d.data[:0], d.ends[:0]
 }
 
-// drop gives the memory back, the table to spare if it has the first size.
+// drop empties d and gives the memory back, the table to spare if it has the first size. What little it needs until it
+// gives up the next time it keeps.
 func (d *dict) drop(spare *[][]dictSlot) {
 	d.endSearch(spare)
-	*d = dict{}
+	if cap(d.data) > 64*tellingValues {
+		*d = dict{}
+	}
+	d.n, d.data, d.ends = 0, d.data[:0], d.ends[:0]
 }
 
 // endSearch keeps the entries and gives back what finds them.

@@ -70,6 +70,7 @@ type leafEncoder struct {
 	chunk     *columnChunk
 	dict      dict
 	inDict    bool     // values are indices
+	told      bool     // the first values of a page have been looked at
 	confirmed bool     // the dictionary has proven itself: it gives up for its size alone
 	other     Encoding // what values become that no dictionary holds; Auto while undecided
 	seen      int      // values of finished pages
@@ -157,7 +158,7 @@ func (e *leafEncoder) run(s *scratch, p piece) error {
 
 func (e *leafEncoder) startChunk() {
 	e.dict.reset()
-	e.confirmed, e.other, e.seen = false, Auto, 0
+	e.told, e.confirmed, e.other, e.seen = false, false, Auto, 0
 	switch {
 	case e.leaf.Physical == column.Bool:
 		e.inDict, e.other = false, Plain
@@ -180,7 +181,9 @@ func (e *leafEncoder) startPage() {
 
 func (e *leafEncoder) startRaw() {
 	if e.inDict {
-		e.raw = nil // a leaf in a dictionary needs none
+		if e.confirmed {
+			e.raw = nil // it will hardly be needed again
+		}
 		return
 	}
 	if cap(e.raw) > 2*e.lay.pageBytes+maxKept {
@@ -375,6 +378,20 @@ func (e *leafEncoder) lookUp(data []byte, spare *[][]dictSlot) (done int, err er
 
 // lookUpWords is lookUp for values of four or eight bytes.
 func (e *leafEncoder) lookUpWords(data []byte, spare *[][]dictSlot) (done int) {
+	w := e.leaf.Width
+	for done < len(data) {
+		// Some at a time: most columns whose values do not repeat have given up by then, and need no room for more.
+		n := min(len(data)-done, tellingValues*w)
+		k := e.lookUpSome(data[done:done+n], spare)
+		done += k
+		if k < n {
+			break
+		}
+	}
+	return done
+}
+
+func (e *leafEncoder) lookUpSome(data []byte, spare *[][]dictSlot) (done int) {
 	d, w := &e.dict, e.leaf.Width
 	number := uint32(len(e.chunk.pages)) + 1
 	have := len(e.indices)
@@ -397,7 +414,7 @@ func (e *leafEncoder) lookUpWords(data []byte, spare *[][]dictSlot) (done int) {
 		if s.page != number { // never so in an empty slot
 			v := data[w*i : w*i+w]
 			if s.ref == 0 {
-				if !e.admits(w, have+i) {
+				if !e.admits(w, e.indices[:have+i]) {
 					e.indices = e.indices[:have+i]
 					return w * i
 				}
@@ -452,7 +469,7 @@ func (e *leafEncoder) lookUpBytes(data []byte, spare *[][]dictSlot) (done int, e
 		}
 		if s.page != number { // never so in an empty slot
 			if s.ref == 0 {
-				if !e.admits(l, len(indices)) {
+				if !e.admits(l, indices) {
 					break
 				}
 				d.insert(s, key, plain, w == 0)
@@ -478,12 +495,12 @@ func (e *leafEncoder) lookUpBytes(data []byte, spare *[][]dictSlot) (done int, e
 	return done, nil
 }
 
-// tellingValues is how many values show that a column does not repeat itself.
+// tellingValues is how many values show whether a column repeats itself.
 const tellingValues = 1024
 
-// admits tells whether the dictionary takes another entry of so many bytes, for the value behind the first i of the page.
-// It depends on the values of the row group so far, one by one.
-func (e *leafEncoder) admits(size, i int) bool {
+// admits tells whether the dictionary takes another entry of so many bytes, for the value behind those of the open page
+// that have indices. It depends on the values of the row group so far, one by one.
+func (e *leafEncoder) admits(size int, indices []uint32) bool {
 	n := e.dict.n
 	if n >= maxEntries || len(e.dict.data)+size > e.lay.dictBytes {
 		return false
@@ -491,9 +508,30 @@ func (e *leafEncoder) admits(size, i int) bool {
 	if e.confirmed {
 		return true
 	}
-	// Values that hardly ever repeat are seen soon: nearly all of the first, or three in four of many.
-	i += e.seen
-	return n < tellingValues-4 || n*256 < i*255 && n < 2048+i/4*3
+	if !e.told && len(indices) >= tellingValues {
+		e.told = true
+		// Of D values that are equally frequent, about 2^19/D are seen twice among the first 2^10. Fewer than 8 say that
+		// D is beyond any dictionary. One value that is frequent among unique ones, a NaN or a 0, counts but once.
+		if n > tellingValues/2 && repeated(indices[:tellingValues]) < 8 {
+			return false
+		}
+	}
+	return n < 2048+(e.seen+len(indices))/4*3
+}
+
+// repeated counts the entries below tellingValues that are there more than once.
+func repeated(indices []uint32) (n int) {
+	var times [tellingValues]uint8
+	for _, i := range indices {
+		if i < tellingValues {
+			if times[i]++; times[i] == 2 {
+				n++
+			} else if times[i] == 255 {
+				times[i] = 3
+			}
+		}
+	}
+	return n
 }
 
 // giveUp turns the open page from indices into values; no page of this row group will have indices again.
@@ -501,7 +539,9 @@ func (e *leafEncoder) giveUp(s *scratch) {
 	e.inDict = false
 	e.startRaw()
 	e.raw = e.dict.appendEntries(e.raw, e.indices, e.leaf.Width)
-	e.indices = nil
+	if e.indices = e.indices[:0]; cap(e.indices) > 4*tellingValues {
+		e.indices = nil
+	}
 	if e.seen == 0 {
 		e.dict.drop(&s.spare) // no page has an index
 	} else {
