@@ -169,7 +169,7 @@ func compareMinor(a, b string) int {
 var fetchable = map[int]string{
 	13: "13.23.0",
 	14: "14.23.0",
-	15: "15.18.0",
+	15: "15.19.0",
 	16: "16.14.0",
 	17: "17.10.0",
 	18: "18.4.0",
