@@ -17,7 +17,7 @@ var sqliteRepos = []string{"sqlite_plain", "sqlite_namekey", "sqlite_v1"}
 
 func TestListingsAgainstPython(t *testing.T) {
 	t.Parallel()
-	for _, repo := range append(slices.Clone(sqliteRepos), "chained", "zip", "zoo") {
+	for _, repo := range append(slices.Clone(sqliteRepos), "chained", "zip", "zoo", "release_26", "release_29") {
 		t.Run(repo, func(t *testing.T) {
 			t.Parallel()
 			dir := unpack(t, repo)
@@ -133,7 +133,7 @@ func list(t *testing.T, o Options) (keys, order []string, err error) {
 
 func TestTablesAgainstPython(t *testing.T) {
 	t.Parallel()
-	for _, repo := range append(slices.Clone(sqliteRepos), "chained", "zip", "zoo") {
+	for _, repo := range append(slices.Clone(sqliteRepos), "chained", "zip", "zoo", "release_26", "release_29") {
 		t.Run(repo, func(t *testing.T) {
 			t.Parallel()
 			dir := unpack(t, repo)
@@ -162,8 +162,10 @@ var exceptions = map[string]exception{
 	"null_inside":         {refused: "a null inside a list"},
 	"tab_arrow":           {cells: map[string][]string{"bin": {"x007a", "x007a", "x007a"}}},
 	"units":               {units: map[string]string{"u1": "degree", "u2": "pixel**2", "u5": "1/pixel", "u7": "N/A", "u12": " deg ", "u13": "10^-7 nJy"}, header: true},
-	"v26_yaml":            {units: map[string]string{"ra": "deg", "psfFlux": "nJy", "rate": "electron / s"}, header: true},
-	"names":               {header: true}, // the library that reads headers here folds a line feed in another way than Python
+	// Units that releases before 27 kept in the header alone: Butler 30 forgets them.
+	"release_26 dia_source_visit": {units: map[string]string{"ra": "deg", "flux": "nJy"}, header: true},
+	"v26_yaml":                    {units: map[string]string{"ra": "deg", "psfFlux": "nJy", "rate": "electron / s"}, header: true},
+	"names":                       {header: true}, // the library that reads headers here folds a line feed in another way than Python
 }
 
 // compareTables extracts every dataset of the golden file by itself and compares it with what Python gives.
@@ -201,7 +203,11 @@ func compareTables(t *testing.T, dir, repo string) {
 				Repo: path, Collections: []string{want.Run}, DatasetType: want.DatasetType, Where: strings.Join(where, " AND "),
 				PathMaps: []PathMap{{g.Base, dir}},
 			})
-			compareTable(t, dir, repo, want, exceptions[name], got, s, err)
+			x, ok := exceptions[repo+" "+name]
+			if !ok {
+				x = exceptions[name]
+			}
+			compareTable(t, dir, repo, want, x, got, s, err)
 		})
 		compared++
 	}

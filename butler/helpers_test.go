@@ -21,13 +21,13 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
-	"go.uber.org/goleak"
 	"gopkg.in/yaml.v3"
 
 	"fast-export/internal/column"
+	"fast-export/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // unpack extracts testdata/name.tar.gz into a directory of the test and gives it.
 func unpack(t testing.TB, name string) string {

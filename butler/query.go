@@ -1,6 +1,7 @@
 package butler
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -178,6 +179,7 @@ func (r *registry) list(ctx context.Context, t *datasetType, s *search, o listOp
 		return nil, err
 	}
 	hits := reader.hits
+	onlyRuns := len(inCalibs) == 0 && !slices.ContainsFunc(inTags, func(c collection) bool { return c.kind != runCollection })
 	// With calibrations and others together Python takes the UNION of both, which leaves each dataset once.
 	mixed := len(inTags) > 0 && len(inCalibs) > 0
 	required := t.group.required
@@ -186,7 +188,7 @@ func (r *registry) list(ctx context.Context, t *datasetType, s *search, o listOp
 		if hits, err = firstHits(hits, required, mixed, len(cs), t.name); err != nil {
 			return nil, err
 		}
-	case o.keepDuplicates && !mixed:
+	case o.keepDuplicates && !mixed, onlyRuns: // a dataset is in one run
 	default:
 		seen := make(map[uuid]struct{}, len(hits))
 		kept := hits[:0]
@@ -200,18 +202,24 @@ func (r *registry) list(ctx context.Context, t *datasetType, s *search, o listOp
 		hits = kept
 	}
 	order := outputOrder(required)
-	slices.SortFunc(hits, func(a, b hit) int {
+	// Numbers are sorted in place of the hits, which are large.
+	sorted := make([]int32, len(hits))
+	for i := range sorted {
+		sorted[i] = int32(i)
+	}
+	slices.SortFunc(sorted, func(i, j int32) int {
+		a, b := &hits[i], &hits[j]
 		if c := compareDims(a.dims, b.dims, order); c != 0 {
 			return c
 		}
 		if c := strings.Compare(a.run, b.run); c != 0 {
 			return c
 		}
-		return slices.Compare(a.id[:], b.id[:])
+		return bytes.Compare(a.id[:], b.id[:])
 	})
 	l.refs = make([]ref, len(hits))
-	for i, h := range hits {
-		l.refs[i] = h.ref
+	for i, k := range sorted {
+		l.refs[i] = hits[k].ref
 	}
 	return l, nil
 }
@@ -236,12 +244,14 @@ func outputOrder(required []*element) []int {
 
 func compareDims(a, b []value, order []int) int {
 	for _, i := range order {
-		x, y := a[i], b[i]
-		if c := cmp.Compare(x.n, y.n); c != 0 {
-			return c
+		x, y := &a[i], &b[i]
+		if x.n != y.n {
+			return cmp.Compare(x.n, y.n)
 		}
-		if c := strings.Compare(x.s, y.s); c != 0 {
-			return c
+		if x.kind == textValue {
+			if c := strings.Compare(x.s, y.s); c != 0 {
+				return c
+			}
 		}
 	}
 	return 0
@@ -261,7 +271,7 @@ func firstHits(hits []hit, required []*element, mixed bool, collections int, typ
 		if c := cmp.Compare(a.rank, b.rank); c != 0 {
 			return c
 		}
-		return slices.Compare(a.id[:], b.id[:])
+		return bytes.Compare(a.id[:], b.id[:])
 	})
 	var first []hit
 	for i := 0; i < len(hits); {
@@ -362,7 +372,11 @@ func (h *hitReader) query(ctx context.Context, table string, keys []any, lookUpR
 	} else {
 		q.add("t.dataset_id")
 	}
-	q.add(", t.", collectionColumn)
+	if len(keys) > 1 {
+		q.add(", t.", collectionColumn)
+	} else {
+		q.add(", NULL")
+	}
 	switch {
 	case !lookUpRun:
 		q.add(", NULL")
@@ -422,7 +436,12 @@ func (h *hitReader) query(ctx context.Context, table string, keys []any, lookUpR
 	}
 	q.add(from.sql.String(), " WHERE t.dataset_type_id = ").arg(h.t.id).add(" AND ").in("t."+collectionColumn, keys)
 	pushDown(q, h.o.where, required)
-	return q.each(ctx, func(v []any) error { return h.row(v, dims, lookUpRun, calib) })
+	return q.each(ctx, func(v []any) error {
+		if len(keys) == 1 {
+			v[1] = keys[0]
+		}
+		return h.row(v, dims, lookUpRun, calib)
+	})
 }
 
 // row takes one row of a listing.
@@ -521,6 +540,9 @@ func pushDown(q *statement, e whereExpr, required []*element) {
 	}
 }
 
+// parquetFormatter is the class that reads and writes tables.
+const parquetFormatter = "lsst.daf.butler.formatters.parquet.ParquetFormatter"
+
 // recordChunk is how many datasets' records Postgres is asked for at a time.
 const recordChunk = 10000
 
@@ -567,14 +589,13 @@ func (r *registry) loadRecords(ctx context.Context, l *listing, stores []datasto
 			if f.path, err = str(v[1], "a file's path"); err != nil {
 				return err
 			}
-			if f.formatter, err = intern(v[2], "a formatter"); err != nil {
-				return err
-			}
-			if f.storageClass, err = intern(v[3], "a storage class"); err != nil {
-				return err
-			}
-			if f.component, err = intern(v[4], "a component"); err != nil {
-				return err
+			f.formatter, f.storageClass, f.component = parquetFormatter, l.datasetType.storageClass, wholeDataset
+			for i, to := range []*string{&f.formatter, &f.storageClass, &f.component} {
+				if v[2+i] != nil {
+					if *to, err = intern(v[2+i], "a file's formatter, storage class or component"); err != nil {
+						return err
+					}
+				}
 			}
 			if v[5] != nil {
 				if f.size, err = integer(v[5], "a file's size"); err != nil {
@@ -584,7 +605,7 @@ func (r *registry) loadRecords(ctx context.Context, l *listing, stores []datasto
 			l.refs[at].records = append(l.refs[at].records, f)
 			return nil
 		}
-		if err := r.records(ctx, table, l.refs, take); err != nil {
+		if err := r.records(ctx, l, table, take); err != nil {
 			return err
 		}
 	}
@@ -597,13 +618,19 @@ func (r *registry) loadRecords(ctx context.Context, l *listing, stores []datasto
 }
 
 // records runs the queries of loadRecords over one table.
-func (r *registry) records(ctx context.Context, table string, refs []ref, take func(v []any) error) error {
+func (r *registry) records(ctx context.Context, l *listing, table string, take func(v []any) error) error {
+	refs := l.refs
+	// What is the same in almost all rows is not fetched as text but as NULL: three texts less a row.
+	id, ordinary := "f.dataset_id", "(f.formatter = '"+parquetFormatter+"' AND f.component = '"+wholeDataset+"' AND f.storage_class = "
+	if r.postgres {
+		id += "::text"
+	}
 	selectRecords := func() *statement {
-		q := r.statement().add("SELECT ")
-		if r.postgres {
-			return q.add("f.dataset_id::text, f.path, f.formatter, f.storage_class, f.component, f.file_size FROM ", r.table(table), " f")
+		q := r.statement().add("SELECT ", id, ", f.path")
+		for _, c := range []string{"formatter", "storage_class", "component"} {
+			q.add(", CASE WHEN ", ordinary).arg(l.datasetType.storageClass).add(") THEN NULL ELSE f.", c, " END")
 		}
-		return q.add("f.dataset_id, f.path, f.formatter, f.storage_class, f.component, f.file_size FROM ", r.table(table), " f")
+		return q.add(", f.file_size FROM ", r.table(table), " f")
 	}
 	if r.postgres {
 		for part := range slices.Chunk(refs, recordChunk) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -28,23 +29,41 @@ type treeLoader struct {
 	getenv func(string) string
 	nodes  int
 	files  int
+	open   []string // the files that are being read, each included by the one before it
 }
+
+// fileError says which file an error is about: the innermost of those that include each other.
+type fileError struct {
+	path string
+	err  error
+}
+
+func (e *fileError) Error() string { return e.path + ": " + e.err.Error() }
+func (e *fileError) Unwrap() error { return e.err }
 
 // load reads one configuration file. Includes are resolved against the file's own directory.
 func (l *treeLoader) load(path string, depth int) (any, error) {
 	l.files++
-	if l.files > maxConfigFiles || depth > maxConfigDepth {
-		return nil, fmt.Errorf("%s: more than %d files include each other", path, maxConfigFiles)
+	if l.files > maxConfigFiles {
+		return nil, fmt.Errorf("more than %d files are included", maxConfigFiles)
 	}
+	if slices.Contains(l.open, path) {
+		return nil, fmt.Errorf("%s includes itself", path)
+	}
+	l.open = append(l.open, path)
+	defer func() { l.open = l.open[:len(l.open)-1] }()
 	text, err := readConfigFile(path)
 	if err != nil {
-		return nil, err
+		return nil, err // it names the file
 	}
 	tree, err := l.parse(text, path, depth)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+	if err == nil {
+		tree, err = l.includeConfigs(tree, filepath.Dir(path), depth)
 	}
-	return l.includeConfigs(tree, filepath.Dir(path), depth)
+	if inner := (*fileError)(nil); err != nil && !errors.As(err, &inner) {
+		err = &fileError{path, err}
+	}
+	return tree, err
 }
 
 // readConfigFile reads a regular file of a bounded size: a FIFO would block for ever.
@@ -333,7 +352,7 @@ func (l *treeLoader) findInclude(name, dir string) (string, error) {
 	}
 	for _, d := range []string{".", dir} {
 		if at := filepath.Join(d, p); isFile(at) {
-			return at, nil
+			return filepath.Abs(at)
 		}
 	}
 	return "", fmt.Errorf("includeConfigs: no file %s in the current directory or in %s", quoteName(name), dir)

@@ -1,0 +1,138 @@
+package butler
+
+import (
+	"path"
+	"strings"
+	"testing"
+)
+
+func TestLocations(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		root, recorded string
+		path           string // or URI for what is not local
+		member         string
+		err            string
+	}{
+		{"/data", "a/b.parq", "/data/a/b.parq", "", ""},
+		{"/data/", "a/b.parq", "/data/a/b.parq", "", ""},
+		{"file:///data%20x", "a/b.parq", "/data x/a/b.parq", "", ""},
+		{"/data", "a//./b.parq", "/data/a/b.parq", "", ""},
+		{"/data", "a/../b.parq", "/data/b.parq", "", ""},
+		{"/data", "u/me/odd_#name/x_HASH.parq", "/data/u/me/odd_#name/x_HASH.parq", "", ""},
+		{"/data", "a b/$HOME/~/µ.parq", "/data/a b/$HOME/~/µ.parq", "", ""},
+		{"/data", "a?b;c.parq", "/data/a?b;c.parq", "", ""},
+		{"/data", "a%20b.parq", "/data/a b.parq", "", ""},
+		{"/data", "a%2fb.parq", "/data/a%2fb.parq", "", ""}, // lower case: no escape to Python
+		{"/data", "100%.parq", "/data/100%.parq", "", ""},
+		{"/data", "zips/a.zip#zip-path=x/y%20z.parq", "/data/zips/a.zip", "x/y z.parq", ""},
+		{"/data", "zips/a.zip#zip-path=a=b", "/data/zips/a.zip", "a=b", ""},
+		{"/data", "file:///ext%20dir/f%201.parq", "/ext dir/f 1.parq", "", ""},
+		{"/data", "file:///x/a%2Bb%25%C3%A9.parq", "/x/a+b%é.parq", "", ""},
+		{"/data", "file://localhost/x.parq", "/x.parq", "", ""},
+		{"/data", "file:/x.parq", "/x.parq", "", ""},
+		{"/data", "file:///z.zip#zip-path=m", "/z.zip", "m", ""},
+		{"/data", "/abs/x y.parq", "/abs/x y.parq", "", ""},
+		{"/data", "s3://bucket/a%20b", "s3://bucket/a%20b", "", ""},
+		{"s3://bucket/root/", "a b/c#d/e.parq", "s3://bucket/root/a%20b/c%23d/e.parq", "", ""},
+		{"s3://bucket/root", "z.zip#zip-path=m", "s3://bucket/root/z.zip", "m", ""},
+		{"https://u:p@h/x", "a", "https://u:***@h/x/a", "", ""},
+
+		{"/data", "../x", "", "", "leaves the datastore root"},
+		{"/data", "a/../../x", "", "", "leaves the datastore root"},
+		{"/data", "%2E%2E/x", "", "", "leaves the datastore root"},
+		{"/data", "..", "", "", "leaves the datastore root"},
+		{"/data", ".", "", "", "leaves the datastore root"},
+		{"s3://b/r", "../x", "", "", "leaves the datastore root"},
+		{"/data", "", "", "", "empty"},
+		{"/data", "a\x00b", "", "", "NUL"},
+		{"/data", "a%00b", "", "", "NUL"},
+		{"/data", "a%20%zz", "", "", "invalid URL escape"},
+		{"/data", "x.fits#hdu=3", "", "", "only a zip-path"},
+		{"/data", "x.zip#zip-path=", "", "", "no member"},
+		{"/data", "x#y", "", "", "only a zip-path"},
+		{"/data", "file:rel/x", "", "", "is not absolute"},
+		{"/data", "file://host/x", "", "", "on host host"},
+	} {
+		loc, err := resolveLocation(c.root, c.recorded, nil)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s in %s: %v, want %s", c.recorded, c.root, err, c.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s in %s: %v", c.recorded, c.root, err)
+			continue
+		}
+		want := c.path
+		if c.member != "" {
+			want += "#zip-path=" + c.member
+		}
+		if loc.show() != want || loc.member != c.member || (loc.path != "") == strings.Contains(c.path, "://") {
+			t.Errorf("%s in %s: %+v, want %s", c.recorded, c.root, loc, want)
+		}
+	}
+}
+
+func TestPathMaps(t *testing.T) {
+	t.Parallel()
+	maps := []PathMap{{"/old", "/new"}, {"/old/deep", "/deeper"}, {"s3://bucket/", "/mnt/bucket/"}, {"file:///uri%20x", "/y"}, {"https://h", "s3://b"}}
+	for recorded, want := range map[string]string{
+		"/old/x":            "/new/x",
+		"/old":              "/new",
+		"/older/x":          "/older/x",
+		"/old/deep/x":       "/deeper/x",
+		"file:///old/x%20y": "/new/x y",
+		"file:///uri%20x/z": "/y/z",
+		"s3://bucket/a/b":   "/mnt/bucket/a/b",
+		"https://h/x":       "s3://b/x",
+		"rel/x":             "/root/rel/x",
+		"s3://bucket2/a":    "s3://bucket2/a",
+	} {
+		loc, err := resolveLocation("/root", recorded, maps)
+		if err != nil || loc.show() != want {
+			t.Errorf("%s: %s, %v, want %s", recorded, loc.show(), err, want)
+		}
+	}
+	loc, err := resolveLocation("/old", "rel/x", maps)
+	if err != nil || loc.path != "/new/rel/x" {
+		t.Errorf("a mapped root: %+v, %v", loc, err)
+	}
+	for _, s := range []string{"", "a", "=b", "a="} {
+		if m, err := ParsePathMap(s); err == nil {
+			t.Errorf("%q is %v", s, m)
+		}
+	}
+	if m, err := ParsePathMap("/a=/b=c"); err != nil || m != (PathMap{"/a", "/b=c"}) {
+		t.Errorf("%v, %v", m, err)
+	}
+}
+
+func TestExpandVars(t *testing.T) {
+	t.Parallel()
+	env := func(k string) string { return map[string]string{"A": "x", "A_1": "y"}[k] }
+	for in, want := range map[string]string{"$A/b": "x/b", "${A}b": "xb", "$A_1": "y", "$B": "$B", "${B}": "${B}", "$": "$", "${A": "${A", "a$A$A": "axx", "$$A": "$x", "${}": "${}"} {
+		if got := expandVars(in, env); got != want {
+			t.Errorf("%s: %s, want %s", in, got, want)
+		}
+	}
+}
+
+// FuzzPaths checks that no relative path leads out of its root, whatever is recorded.
+func FuzzPaths(f *testing.F) {
+	for _, s := range []string{"a/b.parq", "../x", "a/%2E%2E/%2E%2E/x", "file:///x", "z.zip#zip-path=../x", "s3://b/../x", "a#b/c", "/abs", "..", "%2e%2e/%2E./x", "a\\..\\b", "#", "%", "//x"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, recorded string) {
+		for _, root := range []string{"/data/root", "s3://bucket/root", "file:///data/root"} {
+			loc, err := resolveLocation(root, recorded, nil)
+			if err != nil || hasScheme(recorded) || path.IsAbs(recorded) || strings.HasPrefix(recorded, "%2F") {
+				continue
+			}
+			if loc.path != "" && !strings.HasPrefix(loc.path, "/data/root/") || loc.path == "" && !strings.HasPrefix(loc.uri, "s3://bucket/root/") || strings.Contains(loc.uri, "/../") {
+				t.Errorf("%q in %s leads to %+v", recorded, root, loc)
+			}
+		}
+	})
+}

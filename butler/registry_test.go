@@ -1,0 +1,393 @@
+package butler
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// plainRepo gives a fresh copy of the plain repository, and the directory that it was unpacked in.
+func plainRepo(t testing.TB) (repo, dir string) {
+	t.Helper()
+	dir = unpack(t, "sqlite_plain")
+	return filepath.Join(dir, "sqlite_plain"), dir
+}
+
+// change runs SQL on a repository's registry.
+func change(t testing.TB, repo string, statements ...string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(repo, "gen3.sqlite3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, s := range statements {
+		if _, err := db.Exec(s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+func attribute(kind, version string) string {
+	return fmt.Sprintf("UPDATE butler_attributes SET value = '%s' WHERE name = (SELECT 'version:' || value FROM butler_attributes WHERE name = 'config:registry.managers.%s')", version, kind)
+}
+
+func manager(kind, class, version string) []string {
+	return []string{
+		fmt.Sprintf("UPDATE butler_attributes SET value = '%s' WHERE name = 'config:registry.managers.%s'", class, kind),
+		fmt.Sprintf("INSERT OR REPLACE INTO butler_attributes VALUES ('version:%s', '%s')", class, version),
+	}
+}
+
+// TestAcceptedRegistries changes managers and versions by hand.
+func TestAcceptedRegistries(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		sql  []string
+		err  string
+	}{
+		{"datasets 2.0.9", []string{attribute("datasets", "2.0.9")}, ""},
+		{"dimensions 6.0.0", []string{attribute("dimensions", "6.0.0")}, ""},
+		{"another module", manager("datasets", "some.where.ByDimensionsDatasetRecordStorageManagerUUID", "1.0.0"), ""},
+		{"obscore", []string{"INSERT INTO butler_attributes VALUES ('config:registry.managers.obscore', 'x.Y'), ('version:x.Y', '9.9.9'), ('config:obscore.json', '{}'), ('schema_digest:a', 'b')"}, ""},
+		{"alembic", []string{"CREATE TABLE alembic_version (version_num TEXT)"}, ""},
+
+		{"datasets 2.1.0", []string{attribute("datasets", "2.1.0")}, "the manager of datasets (ByDimensionsDatasetRecordStorageManagerUUID) has version 2.1.0, known are 1.0 and 2.0: this program is too old for it"},
+		{"datasets 3.0.0", []string{attribute("datasets", "3.0.0")}, "has version 3.0.0, known are 1.0 and 2.0: this program is too old"},
+		{"datasets 0.5.0", []string{attribute("datasets", "0.5.0")}, "has version 0.5.0, known are 1.0 and 2.0: migrate"},
+		{"dimensions 5.0.0", []string{attribute("dimensions", "5.0.0")}, "(StaticDimensionRecordStorageManager) has version 5.0.0, known are 6.0: migrate the repository with daf_butler_migrate"},
+		{"collections 1.0.0", []string{attribute("collections", "1.0.0")}, "known are 2.0: migrate"},
+		{"opaque 0.1.0", []string{attribute("opaque", "0.1.0")}, "known are 0.2: migrate"},
+		{"opaque 0.3.0", []string{attribute("opaque", "0.3.0")}, "too old for it"},
+		{"opaque 1.0.0", []string{attribute("opaque", "1.0.0")}, "too old for it"},
+		{"no number", []string{attribute("datasets", "new")}, "has version new, which is none"},
+		{"two numbers", []string{attribute("datasets", "2.0")}, "which is none"},
+		{"integer ids", manager("datasets", "x.ByDimensionsDatasetRecordStorageManager", "1.0.0"), "numbers datasets by integers"},
+		{"unknown class", manager("collections", "x.MyCollections", "2.0.0"), "unknown manager of collections: x.MyCollections"},
+		{"no manager", []string{"DELETE FROM butler_attributes WHERE name = 'config:registry.managers.opaque'"}, "names no manager of opaque"},
+		{"no version", []string{"DELETE FROM butler_attributes WHERE name LIKE 'version:%Opaque%'"}, `has version "", which is none`},
+		{"no universe", []string{"DELETE FROM butler_attributes WHERE name = 'config:dimensions.json'"}, "no dimensions.json"},
+		{"broken universe", []string{"UPDATE butler_attributes SET value = '{' WHERE name = 'config:dimensions.json'"}, "dimensions.json: unexpected end"},
+		{"empty", []string{"DELETE FROM butler_attributes"}, "butler_attributes is empty"},
+		{"no table", []string{"DROP TABLE butler_attributes"}, "no table butler_attributes"},
+		{"a number for text", []string{"UPDATE butler_attributes SET value = x'00'"}, "unknown manager"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			repo, _ := plainRepo(t)
+			change(t, repo, c.sql...)
+			e, err := Open(t.Context(), Options{Repo: repo, Collections: []string{"u/me/run1"}})
+			if err == nil {
+				defer e.Close()
+			}
+			var re *RepoError
+			switch {
+			case c.err == "" && (err != nil || e.Len() != 4):
+				t.Errorf("%v", err)
+			case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err) || !errors.As(err, &re)):
+				t.Errorf("%v, want %s", err, c.err)
+			}
+		})
+	}
+}
+
+// TestOldUniverses gives the plain repository the universes of older releases: a visit implies other things there.
+func TestOldUniverses(t *testing.T) {
+	t.Parallel()
+	for _, c := range universeCases(t) {
+		repo, _ := plainRepo(t)
+		change(t, repo, fmt.Sprintf("UPDATE butler_attributes SET value = '%s' WHERE name = 'config:dimensions.json'", strings.ReplaceAll(string(c.JSON), "'", "''")),
+			"ALTER TABLE visit ADD COLUMN visit_system INTEGER DEFAULT 7")
+		e, err := Open(t.Context(), Options{Repo: repo, Collections: []string{"u/me/run1"}, Where: "visit = 1 AND band = 'g'", FullDataID: true})
+		if err != nil {
+			t.Errorf("universe %d: %v", c.Version, err)
+			continue
+		}
+		for d := range e.Datasets() {
+			want := "[{instrument Cam1} {visit 1} {band g} {physical_filter g_01}"
+			if c.Version >= 6 {
+				want = "[{instrument Cam1} {visit 1} {band g} {day_obs 20250101} {physical_filter g_01}"
+			} else if c.Version < 2 {
+				want += " {visit_system 7}"
+			}
+			if got := fmt.Sprint(d.DataID); got != want+"]" {
+				t.Errorf("universe %d: %s, want %s]", c.Version, got, want)
+			}
+		}
+		if e.Len() != 1 {
+			t.Errorf("universe %d: %d datasets", c.Version, e.Len())
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestDamagedRegistries checks that odd rows are errors or survived, never a panic.
+func TestDamagedRegistries(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name        string
+		sql         []string
+		collections string
+		where       string
+		datasets    int
+		err         string
+	}{
+		{"a cycle", []string{"INSERT INTO collection_chain VALUES (6, 9, 7)"}, "u/me/outer", "", 7, ""},
+		{"a chain of itself", []string{"INSERT INTO collection_chain VALUES (8, 0, 8)"}, "u/me/nothing", "", 0, ""},
+		{"a child that is not there", []string{"PRAGMA foreign_keys = off", "INSERT INTO collection_chain VALUES (8, 0, 99)"}, "u/me/nothing", "", 0, ""},
+		{"an unknown type of collection", []string{"UPDATE collection SET type = 9 WHERE name = 'u/me/run1'"}, "u/me/run1", "", 0, "unknown type 9"},
+		{"a text for a number", []string{"UPDATE collection SET type = 'x' WHERE name = 'u/me/run1'"}, "u/me/run1", "", 0, "not an integer"},
+		{"a bad id", []string{"PRAGMA foreign_keys = off", "UPDATE dataset_tags_00000001 SET dataset_id = 'zz' WHERE visit = 1 AND collection_id = 1 AND dataset_type_id = 1"}, "u/me/run1", "", 0, "no UUID"},
+		{"a text for a visit", []string{"PRAGMA foreign_keys = off", "UPDATE dataset_tags_00000001 SET visit = 'zz' WHERE visit = 1"}, "u/me/run1", "", 0, "not of its type"},
+		{"no visit", []string{"PRAGMA foreign_keys = off", "PRAGMA ignore_check_constraints = on", "DELETE FROM visit WHERE id = 1"}, "u/me/run1", "", 4, ""},
+		{"no visit, implied", []string{"PRAGMA foreign_keys = off", "DELETE FROM visit WHERE id = 1"}, "u/me/run1", "band = 'g'", 1, ""},
+		{"no visit, not implied", []string{"PRAGMA foreign_keys = off", "DELETE FROM visit WHERE id = 1"}, "u/me/run1", "NOT band = 'g'", 2, ""},
+		{"an unknown dimension", []string{"PRAGMA foreign_keys = off", "INSERT INTO dimension_graph_definition VALUES (1, 'zz')"}, "u/me/run1", "", 0, "has no dimension zz"},
+		{"no tags table", []string{"PRAGMA foreign_keys = off", "UPDATE dataset_type SET tag_association_table = 'x\"y' WHERE id = 1"}, "u/me/run1", "", 0, "no such table"},
+		{"no records table", []string{"DROP TABLE file_datastore_records"}, "u/me/run1", "", 0, "no such table"},
+		{"a record without a path", []string{"PRAGMA ignore_check_constraints = on", "UPDATE file_datastore_records SET path = 5.5 WHERE path LIKE '%dia_source%'"}, "u/me/run1", "", 4, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			repo, _ := plainRepo(t)
+			change(t, repo, c.sql...)
+			e, err := Open(t.Context(), Options{Repo: repo, Collections: []string{c.collections}, Where: c.where})
+			if err == nil {
+				defer e.Close()
+			}
+			switch {
+			case c.err == "" && err != nil:
+				t.Error(err)
+			case c.err == "" && e.Len() != c.datasets:
+				t.Errorf("%d datasets, want %d", e.Len(), c.datasets)
+			case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+				t.Errorf("%v, want %s", err, c.err)
+			}
+		})
+	}
+}
+
+func TestNotARegistry(t *testing.T) {
+	t.Parallel()
+	dir := files(t, map[string]string{
+		"text/butler.yaml": "{}", "text/gen3.sqlite3": "no database",
+		"gone/butler.yaml": "{}",
+		"dir/butler.yaml":  "{}", "dir/gen3.sqlite3/x": "",
+		"cut/butler.yaml": "{}", "cut/gen3.sqlite3": "SQLite format 3\x00\x10\x00\x01\x01\x00\x40\x20\x20",
+		"mysql/butler.yaml": "registry: {db: 'mysql://u:secret@h/d'}",
+		"mem/butler.yaml":   "registry: {db: 'sqlite://'}",
+	})
+	for name, want := range map[string]string{
+		"text": "is no SQLite database", "gone": "no such file", "dir": "is no regular file", "cut": "", "mysql": "no support for mysql", "mem": "in memory",
+	} {
+		_, err := Open(t.Context(), Options{Repo: filepath.Join(dir, name), Collections: []string{"x"}})
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v, want %s", name, err, want)
+		}
+	}
+}
+
+// everything lists a directory with sizes and times.
+func everything(t testing.TB, dir string) []string {
+	t.Helper()
+	var out []string
+	err := filepath.Walk(dir, func(p string, info os.FileInfo, err error) error {
+		if err != nil {
+			return err
+		}
+		out = append(out, fmt.Sprintf("%s %d %s %s", p, info.Size(), info.Mode(), info.ModTime()))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// TestNothingIsWritten reads repositories that must stay as they are, with rollback journals and with write-ahead logs.
+func TestNothingIsWritten(t *testing.T) {
+	t.Parallel()
+	for name, mode := range map[string]string{"rollback": "delete", "wal": "wal"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			repo, _ := plainRepo(t)
+			change(t, repo, "PRAGMA journal_mode = "+mode)
+			if wal, err := sqliteUsesWAL(filepath.Join(repo, "gen3.sqlite3")); err != nil || wal != (mode == "wal") {
+				t.Fatalf("WAL: %t, %v", wal, err)
+			}
+			for _, perm := range []os.FileMode{0o755, 0o555} {
+				if err := os.Chmod(filepath.Join(repo, "gen3.sqlite3"), perm&0o644); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Chmod(repo, perm); err != nil {
+					t.Fatal(err)
+				}
+				before := everything(t, repo)
+				_, s := mustExtract(t, Options{Repo: repo, Collections: []string{"u/me/run1"}})
+				if after := everything(t, repo); !slices.Equal(before, after) {
+					t.Errorf("mode %v: before\n%v\nafter\n%v", perm, before, after)
+				}
+				if s.Written != 3 {
+					t.Errorf("%d datasets", s.Written)
+				}
+			}
+			if err := os.Chmod(repo, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+// TestLiveWAL reads beside a writer whose rows are still in the log.
+func TestLiveWAL(t *testing.T) {
+	t.Parallel()
+	repo, _ := plainRepo(t)
+	change(t, repo, "PRAGMA journal_mode = wal")
+	db, err := sql.Open("sqlite", filepath.Join(repo, "gen3.sqlite3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.SetMaxOpenConns(1)
+	for _, s := range []string{"PRAGMA wal_autocheckpoint = 0", "INSERT INTO collection VALUES (50, 'late', 1, NULL)", "INSERT INTO collection_summary_dataset_type VALUES (50, 1)"} {
+		if _, err := db.Exec(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e, err := Open(t.Context(), Options{Repo: repo, Collections: []string{"late"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Close(); err != nil {
+		t.Error(err)
+	}
+	// A copy with the log but without its index cannot be read without writing beside it.
+	copied := t.TempDir()
+	for _, f := range []string{"butler.yaml", "gen3.sqlite3", "gen3.sqlite3-wal"} {
+		b, err := os.ReadFile(filepath.Join(repo, f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(copied, f), b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := everything(t, copied)
+	if _, err := Open(t.Context(), Options{Repo: copied, Collections: []string{"late"}}); err == nil || !strings.Contains(err.Error(), "write-ahead log") {
+		t.Error(err)
+	}
+	if after := everything(t, copied); !slices.Equal(before, after) {
+		t.Errorf("before\n%v\nafter\n%v", before, after)
+	}
+}
+
+// TestUnknownNames checks what is said of names that are not there.
+func TestUnknownNames(t *testing.T) {
+	t.Parallel()
+	repo, _ := plainRepo(t)
+	for _, c := range []struct {
+		o   Options
+		err string
+	}{
+		{Options{Collections: []string{"u/me/run"}}, "there is no collection u/me/run, did you mean u/me/run1, u/me/run2"},
+		{Options{Collections: []string{"u/me/run1", "zzz"}}, "there is no collection zzz among its 9 (separate several by commas"},
+		{Options{Collections: []string{"u/me/run1,u/me/runn"}}, "there is no collection u/me/runn, did you mean u/me/run1"},
+		{Options{Collections: []string{"u/me/run["}}, "there is no collection u/me/run[, did you mean"},
+		{Options{Collections: []string{" , "}}, "no collection given"},
+		{Options{Collections: nil}, "no collection given"},
+		{Options{Collections: []string{"u/me/run1"}, DatasetType: "dia_source"}, "there is no dataset type dia_source, did you mean dia_source_visit?"},
+		{Options{Collections: []string{"u/me/run1"}, DatasetType: "zz9"}, "there is no dataset type zz9 (there are: calib_tab, dia_source_visit, legacy_parq"},
+		{Options{Collections: []string{"u/me/run1"}, DatasetType: "dia_source_visit.columns"}, "columns is a component, ask for dia_source_visit"},
+		{Options{Collections: []string{"u/me/run?"}, FindFirst: true}, "find-first: a pattern gives collections no order"},
+		{Options{Collections: []string{"u/me/calib"}, DatasetType: "calib_tab", FindFirst: true}, "ambiguous: 4 validity ranges"},
+		{Options{Collections: []string{"u/me/run1"}, Where: "tract = 1"}, "where: unknown dimension tract: the dataset type has instrument, visit, band, day_obs, physical_filter"},
+	} {
+		c.o.Repo = repo
+		_, err := Open(t.Context(), c.o)
+		if err == nil || !strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v %s: %v, want %s", c.o.Collections, c.o.DatasetType, err, c.err)
+		}
+		var usage *UsageError
+		var re *RepoError
+		if errors.As(err, &usage) == errors.As(err, &re) {
+			t.Errorf("%v is a usage error: %t, a repository error: %t", err, errors.As(err, &usage), errors.As(err, &re))
+		}
+	}
+}
+
+// TestCollectionOrder checks the order of the search where it matters: what comes first, and in which run it is.
+func TestCollectionOrder(t *testing.T) {
+	t.Parallel()
+	repo, _ := plainRepo(t)
+	change(t, repo, "INSERT INTO collection VALUES (20, 'a,b', 1, NULL), (21, 'x*y', 1, NULL)")
+	for _, c := range []struct {
+		collections []string
+		want        string
+	}{
+		{[]string{"u/me/outer"}, "u/me/empty u/me/tag u/me/run1 u/me/run2"},
+		{[]string{"u/me/run2,u/me/inner"}, "u/me/run2 u/me/tag u/me/run1"},
+		{[]string{"u/me/run2", "u/me/outer", "u/me/run2"}, "u/me/run2 u/me/empty u/me/tag u/me/run1"},
+		{[]string{"a,b"}, "a,b"},
+		{[]string{"a,b", "u/me/run1 , u/me/run2"}, "a,b u/me/run1 u/me/run2"},
+		{[]string{"x*y"}, "x*y"},
+		{[]string{"u/me/run2,u/me/r*"}, "u/me/run1 u/me/run2"},
+		{[]string{"u/me/[i]*"}, "u/me/tag u/me/run1"},
+		{[]string{"*/nothing"}, ""},
+		{[]string{"u/me/odd #name"}, "u/me/odd #name"},
+		{[]string{"u/me/[!c-o]*[0-9]"}, "u/me/run1 u/me/run2"},
+	} {
+		cfg, err := testSource(nil).openConfig(repo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := openRegistry(t.Context(), cfg, func(string) string { return "" }, testSource(nil).log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := r.resolveCollections(t.Context(), c.collections)
+		if err != nil {
+			t.Errorf("%v: %v", c.collections, err)
+		} else {
+			var got []string
+			for _, x := range s.collections {
+				got = append(got, x.name)
+			}
+			if strings.Join(got, " ") != c.want {
+				t.Errorf("%v: %v, want %s", c.collections, got, c.want)
+			}
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := r.Close(); err != nil {
+			t.Errorf("closed again: %v", err)
+		}
+	}
+}
+
+// TestOverrides reads a dataset type under the name that the configuration gives it.
+func TestOverrides(t *testing.T) {
+	t.Parallel()
+	repo, _ := plainRepo(t)
+	text := "datastore: {root: <butlerRoot>}\nregistry: {managers: {datasets: {cls: x.ByDimensionsDatasetRecordStorageManagerUUID, config: {overrides: {dia_source_visit: {rename: sources, storageClass: DataFrame}}}}}}\n"
+	if err := os.WriteFile(filepath.Join(repo, "butler.yaml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, s := mustExtract(t, Options{Repo: repo, Collections: []string{"u/me/run1"}, DatasetType: "sources"})
+	if s.Written != 3 {
+		t.Errorf("%d datasets", s.Written)
+	}
+	if _, err := Open(t.Context(), Options{Repo: repo, Collections: []string{"u/me/run1"}, DatasetType: "dia_source_visit"}); err == nil || !strings.Contains(err.Error(), "is called sources by the configuration") {
+		t.Error(err)
+	}
+}
