@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -240,6 +241,7 @@ func download(temp string, version embedded.PostgresVersion) error {
 	if err != nil {
 		return err
 	}
+	defer http.DefaultClient.CloseIdleConnections() // the library's
 	before := libraryLogs()
 	pg := filepath.Join(temp, "pg")
 	startErr := embedded.NewDatabase(embedded.DefaultConfig().
