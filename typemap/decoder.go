@@ -32,6 +32,7 @@ type cursor struct {
 	bits byte // validity of the current eight rows
 	need bool // a NULL is an error
 	deep bool // the column is more than one leaf
+	look bool // either: a NULL needs a look
 	raw  bool // text needs no check
 }
 
@@ -100,6 +101,7 @@ func (p *Plan) NewDecoder(o DecoderOptions) *Decoder {
 		if p.Columns[i].AsText && n.kind != kText {
 			c.kind = kViaText
 		}
+		c.look = c.need || !n.scalar()
 		if n.scalar() {
 			d.slim = append(d.slim, i)
 			continue

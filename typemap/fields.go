@@ -28,7 +28,7 @@ func (d *Decoder) binaryFields(p []byte) ([]byte, error) {
 				return p, d.stream("has a field of %d bytes in column %q", l, d.plan.Columns[i].Name)
 			}
 			p = p[4:]
-			if c.need || c.deep {
+			if c.look {
 				if err := d.nullField(i); err != nil {
 					return p, err
 				}
@@ -313,7 +313,7 @@ func (d *Decoder) csvFields(p []byte) ([]byte, error) {
 		}
 		c := &cols[i]
 		if len(p) > 0 && p[0] == want { // nothing at all is NULL
-			if c.need || c.deep {
+			if c.look {
 				if err := d.nullField(i); err != nil {
 					return p, err
 				}
@@ -482,7 +482,7 @@ func (d *Decoder) csvField(i int, p []byte) (rest []byte, ok bool, err error) {
 		return nil, false, d.csvShape(i, end)
 	}
 	if len(v) == 0 && p[0] != '"' {
-		if c.need || c.deep {
+		if c.look {
 			err = d.nullField(i)
 		}
 		return rest, true, err

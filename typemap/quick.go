@@ -25,14 +25,18 @@ func special(x uint64) uint64 {
 	return hasByte(x, ',') | hasByte(x, '\n') | hasByte(x, '"') | hasByte(x, '\r')
 }
 
-// digits8 reads the digits that eight bytes begin with: their value and how many there are.
-func digits8(x uint64) (v uint64, n int) {
+// digitCount is how many digits eight bytes begin with.
+func digitCount(x uint64) int {
 	y := x ^ ones*'0'
-	n = bits.TrailingZeros64((y&0x7F7F7F7F7F7F7F7F+0x7676767676767676|y)&highBits) >> 3
-	y <<= uint(8-n) * 8 // zeros in front
+	return bits.TrailingZeros64((y&0x7F7F7F7F7F7F7F7F+0x7676767676767676|y)&highBits) >> 3
+}
+
+// digitValue is the number that the first n of eight bytes say, which are digits.
+func digitValue(x uint64, n int) uint64 {
+	y := (x ^ ones*'0') << (uint(8-n) * 8) // zeros in front
 	y = y * 2561 >> 8 & 0x00FF00FF00FF00FF
 	y = y * 6553601 >> 16 & 0x0000FFFF0000FFFF
-	return y * 42949672960001 >> 32, n
+	return y * 42949672960001 >> 32
 }
 
 // quickScan reads [-]digits[.digits] of at most 19 digits in all: the value is m/10^frac.
@@ -42,36 +46,74 @@ func quickScan(p []byte, want byte) (m uint64, frac int, neg bool, k int) {
 		neg = true
 		k = 1
 	}
-	start := k
-	m, n := digits8(le.Uint64(p[k:]))
-	k += n
-	for n == 8 {
-		var v uint64
-		v, n = digits8(le.Uint64(p[k:]))
-		if k += n; k-start > 19 {
-			return 0, 0, false, 0
-		}
-		m = m*uint10[n&15] + v
-	}
-	if k == start {
+	x := le.Uint64(p[k:])
+	whole := digitCount(x)
+	if whole == 0 {
 		return 0, 0, false, 0
 	}
-	if p[k] == '.' {
-		k++
-		point := k
-		for {
-			v, n := digits8(le.Uint64(p[k:]))
-			if k += n; k-start > 20 {
-				return 0, 0, false, 0
-			}
-			m = m*uint10[n&15] + v
-			if n < 8 {
-				break
-			}
-		}
-		if frac = k - point; frac == 0 {
+	if whole == 8 {
+		return quickLong(p, want, neg, k)
+	}
+	if p[k+whole] != '.' {
+		if p[k+whole] != want {
 			return 0, 0, false, 0
 		}
+		return digitValue(x, whole), 0, neg, k + whole
+	}
+	// The digits on both sides of the point as one run.
+	left := uint64(1)<<(uint(whole)*8) - 1
+	x = x&left | le.Uint64(p[k+1:])&^left
+	n := digitCount(x)
+	if n < 8 {
+		m = digitValue(x, n)
+		k += n + 1
+	} else {
+		y := le.Uint64(p[k+9:])
+		n = digitCount(y)
+		m = digitValue(x, 8)*uint10[n&15] + digitValue(y, n)
+		k += n + 9
+		if n == 8 {
+			for n < 11 && p[k]-'0' <= 9 { // 19 digits at most
+				m = m*10 + uint64(p[k]-'0')
+				k++
+				n++
+			}
+		}
+		n += 8
+	}
+	if n == whole || p[k] != want {
+		return 0, 0, false, 0
+	}
+	return m, n - whole, neg, k
+}
+
+// quickLong is quickScan for eight digits and more in front of the point.
+func quickLong(p []byte, want byte, neg bool, k int) (uint64, int, bool, int) {
+	start := k
+	m := digitValue(le.Uint64(p[k:]), 8)
+	k += 8
+	point := 0
+	for {
+		c := p[k] - '0'
+		if c > 9 {
+			if p[k] != '.' || point > 0 {
+				break
+			}
+			point = k
+		} else {
+			m = m*10 + uint64(c)
+		}
+		if k++; k-start > 20 { // the point is one of them
+			return 0, 0, false, 0
+		}
+	}
+	frac := 0
+	if point > 0 {
+		if frac = k - point - 1; frac == 0 {
+			return 0, 0, false, 0
+		}
+	} else if k-start > 19 {
+		return 0, 0, false, 0
 	}
 	if p[k] != want {
 		return 0, 0, false, 0
@@ -139,11 +181,12 @@ func quickStamp(p []byte, want byte, zoned bool) (us int64, k int) {
 	k = 19
 	var f uint64
 	if p[k] == '.' {
-		var n int
-		if f, n = digits8(le.Uint64(p[k+1:])); n == 0 || n > 6 {
+		x := le.Uint64(p[k+1:])
+		n := digitCount(x)
+		if n == 0 || n > 6 {
 			return 0, 0
 		}
-		f *= uint10[6-n]
+		f = digitValue(x, n) * uint10[6-n]
 		k += 1 + n
 	}
 	if zoned {
