@@ -58,18 +58,22 @@ var scanSettings = []string{"enable_tidscan", "enable_seqscan", "enable_indexsca
 func (k ScanKind) Settings() []string {
 	out := make([]string, len(scanSettings))
 	for i, name := range scanSettings {
-		value := "DEFAULT"
-		switch k {
-		case TIDRange:
-			value = onOff(name == "enable_tidscan")
-		case Whole:
-			value = onOff(name == "enable_tidscan" || name == "enable_seqscan")
-		case Sorted, ByColumn:
-			value = "on"
-		}
-		out[i] = "SET LOCAL " + name + " TO " + value
+		out[i] = "SET LOCAL " + name + " TO " + k.value(name)
 	}
 	return out
+}
+
+// value is what a scan kind sets a parameter to.
+func (k ScanKind) value(name string) string {
+	switch k {
+	case TIDRange:
+		return onOff(name == "enable_tidscan")
+	case Whole:
+		return onOff(name == "enable_tidscan" || name == "enable_seqscan")
+	case Sorted, ByColumn:
+		return "on"
+	}
+	return "DEFAULT"
 }
 
 // Chunk is one piece of a plan: its rows come from one SELECT.

@@ -19,7 +19,7 @@ type Querier interface {
 // settings, the same in every worker, or call the output functions of types.
 // Every other STABLE function, now() to begin with, could differ between two
 // workers.
-var stableHarmless = set(`
+var stableHarmless = words(`
 	array_to_json array_to_string concat concat_ws convert convert_from convert_to date date_part date_trunc extract format
 	json_build_array json_build_object jsonb_build_array jsonb_build_object length make_timestamptz numeric
 	pg_column_compression pg_column_size pg_typeof quote_literal quote_nullable row_to_json time timestamp timestamptz
@@ -48,10 +48,10 @@ type function struct {
 }
 
 const functionsQuery = `
-SELECT p.proname::text, p.oid::pg_catalog.regprocedure::text, p.provolatile::text, p.prokind::text, p.proretset,
-       p.pronargs::int4, p.pronargdefaults::int4, p.provariadic <> 0, p.oid < 16384, p.prorettype::oid, 1266 = ANY (p.proargtypes::oid[])
+SELECT p.proname::pg_catalog.text, p.oid::pg_catalog.regprocedure::pg_catalog.text, p.provolatile::pg_catalog.text, p.prokind::pg_catalog.text, p.proretset,
+       p.pronargs::pg_catalog.int4, p.pronargdefaults::pg_catalog.int4, p.provariadic <> 0, p.oid < 16384, p.prorettype::pg_catalog.oid, 1266 = ANY (p.proargtypes::pg_catalog.oid[])
 FROM pg_catalog.pg_proc p
-WHERE p.proname = ANY ($1::text::pg_catalog.name[])
+WHERE p.proname = ANY ($1::pg_catalog.text::pg_catalog.name[])
 ORDER BY 1, 2`
 
 // typeFact is what a name in a type's position stands for.
@@ -65,19 +65,19 @@ type typeFact struct {
 
 const typesQuery = `
 WITH RECURSIVE t AS (
-  SELECT y.typname::text AS name, y.oid AS named, y.oid, y.typtype, y.typcategory, y.typbasetype, y.typelem, 0 AS level
+  SELECT y.typname::pg_catalog.text AS name, y.oid AS named, y.oid, y.typtype, y.typcategory, y.typbasetype, y.typelem, 0 AS level
   FROM pg_catalog.pg_type y
-  WHERE y.typname = ANY ($1::text::pg_catalog.name[])
+  WHERE y.typname = ANY ($1::pg_catalog.text::pg_catalog.name[])
   UNION ALL
   SELECT t.name, t.named, b.oid, b.typtype, b.typcategory, b.typbasetype, b.typelem, t.level + 1
   FROM t JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype WHEN t.typcategory = 'A' THEN t.typelem END
   WHERE t.level < 100
 )
-SELECT name, named::oid, pg_catalog.bool_or(typtype NOT IN ('b', 'e', 'd') OR typcategory IN ('D', 'R'))
+SELECT name, named::pg_catalog.oid, pg_catalog.bool_or(typtype NOT IN ('b', 'e', 'd') OR typcategory IN ('D', 'R'))
 FROM t GROUP BY 1, 2 ORDER BY 1, 2`
 
 const keywordsQuery = `
-SELECT word FROM pg_catalog.pg_get_keywords() WHERE catcode IN ('R', 'T') AND word = ANY ($1::text::text[]) ORDER BY 1`
+SELECT word FROM pg_catalog.pg_get_keywords() WHERE catcode IN ('R', 'T') AND word = ANY ($1::pg_catalog.text::pg_catalog.text[]) ORDER BY 1`
 
 // operatorFact is an operator that is not known to be harmless.
 type operatorFact struct {
@@ -91,9 +91,9 @@ type operatorFact struct {
 // Operators of Postgres itself are never VOLATILE, and those STABLE depend on
 // settings only. The STABLE ones of an extension are taken for the same.
 const operatorsQuery = `
-SELECT o.oprname::text, o.oid::pg_catalog.regoperator::text, p.provolatile::text, o.oprleft::oid, o.oprright::oid
+SELECT o.oprname::pg_catalog.text, o.oid::pg_catalog.regoperator::pg_catalog.text, p.provolatile::pg_catalog.text, o.oprleft::pg_catalog.oid, o.oprright::pg_catalog.oid
 FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_proc p ON p.oid = o.oprcode
-WHERE o.oprname = ANY ($1::text::pg_catalog.name[]) AND p.provolatile <> 'i' AND o.oid >= 16384
+WHERE o.oprname = ANY ($1::pg_catalog.text::pg_catalog.name[]) AND p.provolatile <> 'i' AND o.oid >= 16384
   AND (p.provolatile = 'v' OR NOT EXISTS (
     SELECT FROM pg_catalog.pg_depend d
     WHERE d.classid = 'pg_catalog.pg_operator'::pg_catalog.regclass AND d.objid = o.oid AND d.deptype = 'e'))
@@ -108,7 +108,7 @@ type castFact struct {
 // The casts of Postgres itself are never VOLATILE. An implicit cast through
 // text to a date or time can read 'now' out of a row.
 const castsQuery = `
-SELECT c.castsource::oid, c.casttarget::oid,
+SELECT c.castsource::pg_catalog.oid, c.casttarget::pg_catalog.oid,
        pg_catalog.format_type(c.castsource, NULL) || ' to ' || pg_catalog.format_type(c.casttarget, NULL)
 FROM pg_catalog.pg_cast c LEFT JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
 WHERE c.oid >= 16384
@@ -256,7 +256,7 @@ func judge(ctx context.Context, q Querier, u *usage, j judgement) (why string, e
 }
 
 // queryKeywords are reserved words of whole statements; harmless as such.
-var queryKeywords = set(`select from where group having order by asc desc limit offset fetch join inner left right full outer
+var queryKeywords = words(`select from where group having order by asc desc limit offset fetch join inner left right full outer
 	cross natural on using lateral union intersect except only window with`)
 
 // has reports whether values of a type can be there: built-in ones always.
@@ -419,7 +419,7 @@ type viewText struct{ name, text string }
 
 const viewTextQuery = `
 WITH RECURSIVE v(oid) AS (
-  SELECT $1::text::pg_catalog.oid
+  SELECT $1::pg_catalog.text::pg_catalog.oid
   UNION
   SELECT d.refobjid
   FROM v JOIN pg_catalog.pg_rewrite r ON r.ev_class = v.oid AND r.rulename = '_RETURN'
@@ -427,7 +427,7 @@ WITH RECURSIVE v(oid) AS (
         AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
        JOIN pg_catalog.pg_class k ON k.oid = d.refobjid AND k.relkind = 'v'
 )
-SELECT n.nspname::text, c.relname::text, pg_catalog.pg_get_viewdef(c.oid)
+SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text, pg_catalog.pg_get_viewdef(c.oid)
 FROM v JOIN pg_catalog.pg_class c ON c.oid = v.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 ORDER BY 1, 2`
 

@@ -90,15 +90,15 @@ const cutColumnQuery = `
 WITH RECURSIVE base AS (
   SELECT a.attname, a.attnum, a.attnotnull, a.attcollation, a.atttypid AS oid, 0 AS level
   FROM pg_catalog.pg_attribute a
-  WHERE a.attrelid = $1::text::pg_catalog.oid AND a.attname = $2::text::pg_catalog.name AND a.attnum > 0 AND NOT a.attisdropped
+  WHERE a.attrelid = $1::pg_catalog.text::pg_catalog.oid AND a.attname = $2::pg_catalog.text::pg_catalog.name AND a.attnum > 0 AND NOT a.attisdropped
   UNION ALL
   SELECT b.attname, b.attnum, b.attnotnull, b.attcollation, t.typbasetype, b.level + 1
   FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.oid AND t.typtype = 'd'
 )
-SELECT b.attname::text, CASE WHEN t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace THEN t.typname::text ELSE pg_catalog.format_type(t.oid, NULL) END,
+SELECT b.attname::pg_catalog.text, CASE WHEN t.typnamespace = 'pg_catalog'::pg_catalog.regnamespace THEN t.typname::pg_catalog.text ELSE pg_catalog.format_type(t.oid, NULL) END,
        coalesce((SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.collname)
                  FROM pg_catalog.pg_collation c JOIN pg_catalog.pg_namespace n ON n.oid = c.collnamespace WHERE c.oid = b.attcollation), ''),
-       b.attnum::int4, b.attnotnull
+       b.attnum::pg_catalog.int4, b.attnotnull
 FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.oid
 ORDER BY b.level DESC LIMIT 1`
 
@@ -224,10 +224,8 @@ func (p *Plan) byColumn(ctx context.Context, q Querier, tree []facts, columns []
 		return err
 	}
 	// Bounds travel as text: in a form that every session reads alike.
-	for _, s := range [][2]string{{"DateStyle", "ISO"}, {"TimeZone", "UTC"}, {"extra_float_digits", "3"}} {
-		if err := setting(ctx, q, s[0], s[1]); err != nil {
-			return err
-		}
+	if err := set(ctx, q, "DateStyle", "ISO", "TimeZone", "UTC", "extra_float_digits", "3"); err != nil {
+		return err
 	}
 	if err := p.settings(ctx, q, ByColumn); err != nil {
 		return err
@@ -344,13 +342,13 @@ func ctidOrder(tree []facts, columns []column, alias string) string {
 }
 
 const indexedQuery = `
-SELECT count(*) FROM pg_catalog.unnest($1::text::pg_catalog.oid[]) r(oid)
+SELECT pg_catalog.count(*) FROM pg_catalog.unnest($1::pg_catalog.text::pg_catalog.oid[]) r(oid)
 WHERE NOT EXISTS (
   SELECT FROM pg_catalog.pg_index i
        JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
        JOIN pg_catalog.pg_class k ON k.oid = i.indexrelid
        JOIN pg_catalog.pg_am m ON m.oid = k.relam
-  WHERE i.indrelid = r.oid AND i.indisvalid AND i.indpred IS NULL AND m.amname IN ('btree', 'brin') AND a.attname = $2::text::pg_catalog.name)`
+  WHERE i.indrelid = r.oid AND i.indisvalid AND i.indpred IS NULL AND m.amname IN ('btree', 'brin') AND a.attname = $2::pg_catalog.text::pg_catalog.name)`
 
 // warnIndex warns when no index finds a range's rows.
 func (p *Plan) warnIndex(ctx context.Context, q Querier, tree []facts, c *cutColumn) error {
@@ -369,7 +367,7 @@ func (p *Plan) warnIndex(ctx context.Context, q Querier, tree []facts, c *cutCol
 
 const histogramQuery = `
 SELECT s.histogram_bounds::pg_catalog.text FROM pg_catalog.pg_stats s
-WHERE s.schemaname = $1::text AND s.tablename = $2::text AND s.attname = $3::text AND s.histogram_bounds IS NOT NULL
+WHERE s.schemaname = $1::pg_catalog.text AND s.tablename = $2::pg_catalog.text AND s.attname = $3::pg_catalog.text AND s.histogram_bounds IS NOT NULL
 ORDER BY s.inherited DESC LIMIT 1`
 
 // findBounds chooses cut points for about n ranges: from the histogram of the

@@ -95,6 +95,31 @@ func TestLocks(t *testing.T) {
 	})
 }
 
+// TestReadingFunctions warns of what cannot be locked.
+func TestReadingFunctions(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, `CREATE TABLE t (a int)`,
+		`CREATE FUNCTION "Peeks"() RETURNS bigint LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) FROM t); END'`,
+		`CREATE FUNCTION adds(a int) RETURNS int LANGUAGE plpgsql STABLE AS 'BEGIN RETURN a + 1; END'`)
+	db := open(t, dsn)
+	for _, c := range []struct {
+		req  Request
+		want string
+	}{
+		{Request{SQL: `SELECT "Peeks"() AS p`}, `function public."Peeks" may read`},
+		{Request{SQL: `SELECT a FROM t WHERE a > public . "Peeks" ()`}, `function public."Peeks" may read`},
+		{Request{Table: "t", Where: `a > "Peeks"()`}, `function public."Peeks" may read`},
+		{Request{SQL: `SELECT adds(a) AS b FROM t`}, ""},
+		{Request{Table: "t"}, ""},
+	} {
+		got := strings.Join(db.mustPlan(t, c.req, Options{}).plan.Warnings, "; ")
+		if !strings.Contains(got, c.want) || c.want == "" && got != "" {
+			t.Errorf("%+v: warnings %q, want %q", c.req, got, c.want)
+		}
+	}
+}
+
 func lockedNames(t *testing.T, db *sessions) string {
 	t.Helper()
 	return queryText(t, db.coord, `SELECT coalesce('|' || string_agg(DISTINCT relname::text, '|') || '|', '') FROM pg_locks JOIN pg_class c ON c.oid = relation

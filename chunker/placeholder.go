@@ -217,9 +217,6 @@ func (t *Target) resolvePlaceholder(ctx context.Context, q Querier) error {
 			t.Relation.Lock = r.Lock
 		}
 	}
-	if err := setting(ctx, q, "max_parallel_workers_per_gather", "0"); err != nil {
-		return err
-	}
 	plan, err := explain(ctx, q, t.stmt.neutral())
 	if err != nil {
 		return err

@@ -50,6 +50,7 @@ type Plan struct {
 	list    string // select list of a plain scan, stars expanded
 	direct  bool   // expressions can stand in the list itself
 
+	set    bool       // the planner's settings were changed
 	column *cutColumn // what ByColumn ranges are of
 	bounds []string   // their cut points
 	order  string     // ORDER BY within each of them
@@ -104,11 +105,8 @@ func NewPlan(ctx context.Context, q Querier, t *Target, o Options) (*Plan, error
 
 func (p *Plan) make(ctx context.Context, q Querier) (err error) {
 	t := p.Target
-	if err := setting(ctx, q, "standard_conforming_strings", "on"); err != nil {
-		return err
-	}
 	// A parallel plan has no order, and not the nodes that we look for.
-	if err := setting(ctx, q, "max_parallel_workers_per_gather", "0"); err != nil {
+	if err := set(ctx, q, "standard_conforming_strings", "on", "max_parallel_workers_per_gather", "0"); err != nil {
 		return err
 	}
 	if p.server, err = one(ctx, q, serverQuery, pgx.RowToStructByPos[serverFacts]); err != nil {
@@ -118,6 +116,9 @@ func (p *Plan) make(ctx context.Context, q Querier) (err error) {
 		if r.Kind == ForeignTable {
 			p.warn("foreign table %s is not part of the snapshot: its rows are those of the moment they are read", r)
 		}
+	}
+	for _, f := range t.functions {
+		p.warn("function %s may read tables that are not locked: rows of one that is truncated or rewritten meanwhile would be missing", f)
 	}
 	switch t.Shape {
 	case Opaque:
@@ -180,12 +181,23 @@ func (p *Plan) refused(err error) error {
 }
 
 func (p *Plan) settings(ctx context.Context, q Querier, k ScanKind) error {
-	for _, s := range k.Settings() {
-		if err := run(ctx, q, s); err != nil {
-			return err
-		}
+	if k == Own && !p.set {
+		return nil
 	}
-	return nil
+	p.set = true
+	if k == Own {
+		for _, s := range k.Settings() {
+			if err := run(ctx, q, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var pairs []string
+	for _, name := range scanSettings {
+		pairs = append(pairs, name, k.value(name))
+	}
+	return set(ctx, q, pairs...)
 }
 
 func (p *Plan) estimate(plan *planNode) {
@@ -336,13 +348,13 @@ func (p *Plan) indivisible(ctx context.Context, q Querier, tree []facts, columns
 }
 
 const timescaleQuery = `
-SELECT DISTINCT r.relname::text
+SELECT DISTINCT r.relname::pg_catalog.text
 FROM _timescaledb_catalog.chunk k JOIN pg_catalog.pg_namespace n ON n.nspname = k.schema_name
      JOIN pg_catalog.pg_class r ON r.relnamespace = n.oid AND r.relname = k.table_name
-WHERE k.compressed_chunk_id IS NOT NULL AND r.oid = ANY ($1::text::pg_catalog.oid[])
+WHERE k.compressed_chunk_id IS NOT NULL AND r.oid = ANY ($1::pg_catalog.text::pg_catalog.oid[])
 ORDER BY 1 LIMIT 1`
 
-const citusQuery = `SELECT count(*) FROM pg_catalog.pg_dist_partition d WHERE d.logicalrelid::pg_catalog.oid = ANY ($1::text::pg_catalog.oid[])`
+const citusQuery = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_dist_partition d WHERE d.logicalrelid::pg_catalog.oid = ANY ($1::pg_catalog.text::pg_catalog.oid[])`
 
 // extension recognises tables that look like heaps and hold their rows
 // elsewhere, by the catalogs of the extensions that make such tables.

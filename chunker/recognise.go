@@ -268,27 +268,27 @@ func (u *usage) refuse(format string, args ...any) {
 }
 
 // Names that stand before a parenthesis without being a function's.
-var beforeParen = set(`and or not in any some all case when then else between symmetric asymmetric like ilike similar to
+var beforeParen = words(`and or not in any some all case when then else between symmetric asymmetric like ilike similar to
 	escape from for is distinct isnull notnull coalesce nullif greatest least row cast extract position trim normalize`)
 
 // Reserved words that an expression over one row may hold.
-var harmlessWords = set(`and or not null true false case when then else end in is like ilike similar to between symmetric
+var harmlessWords = words(`and or not null true false case when then else end in is like ilike similar to between symmetric
 	asymmetric distinct from as cast any some all array collate isnull notnull at time zone for both leading trailing placing
 	with without double precision binary`)
 
 // Words that read the clock or the session, spelled without a parenthesis.
-var sessionWords = set(`current_date current_time current_timestamp localtime localtimestamp current_user current_role
+var sessionWords = words(`current_date current_time current_timestamp localtime localtimestamp current_user current_role
 	session_user user system_user current_catalog current_schema`)
 
-var queryWords = set(`select values table exists grouping`)
+var queryWords = words(`select values table exists grouping`)
 
 // timeWords are the texts that the input functions of date and time types turn
 // into the present.
-var timeWords = set(`now today tomorrow yesterday`)
+var timeWords = words(`now today tomorrow yesterday`)
 
-func set(words string) map[string]bool {
+func words(list string) map[string]bool {
 	m := map[string]bool{}
-	for _, w := range strings.Fields(words) {
+	for _, w := range strings.Fields(list) {
 		m[w] = true
 	}
 	return m
@@ -748,7 +748,7 @@ func (in *inspector) typeAt(i int) (string, int) {
 	}
 }
 
-var intervalFields = set(`year month day hour minute second to`)
+var intervalFields = words(`year month day hour minute second to`)
 
 // sqlTypes are the types that the grammar spells otherwise than the catalog.
 var sqlTypes = map[string]string{

@@ -95,7 +95,7 @@ type serverFacts struct {
 }
 
 const serverQuery = `
-SELECT pg_catalog.current_setting('server_version_num')::int4, pg_catalog.current_setting('block_size')::int8,
+SELECT pg_catalog.current_setting('server_version_num')::pg_catalog.int4, pg_catalog.current_setting('block_size')::pg_catalog.int8,
        pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')), pg_catalog.pg_is_in_recovery(), pg_catalog.to_regclass('_timescaledb_catalog.chunk') IS NOT NULL,
        pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL`
 
@@ -128,18 +128,18 @@ func (f *facts) kind() RelationKind { return RelationKind(f.KindText[0]) }
 // that is not locked yet.
 const treeQuery = `
 WITH RECURSIVE tree(oid) AS (
-  SELECT $1::text::pg_catalog.oid
+  SELECT $1::pg_catalog.text::pg_catalog.oid
   UNION
-  SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid WHERE $2::text::bool
+  SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid WHERE $2::pg_catalog.text::pg_catalog.bool
 )
-SELECT c.oid::oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistence::text, coalesce(am.amname::text, ''),
+SELECT c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, c.relpersistence::pg_catalog.text, coalesce(am.amname::pg_catalog.text, ''),
        c.relrowsecurity AND pg_catalog.row_security_active(c.oid), coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), c.relispopulated,
-       CASE WHEN $3::text::bool AND c.relkind IN ('r', 'm', 't') THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0) ELSE 0 END,
-       CASE WHEN $3::text::bool AND c.relkind IN ('r', 'm', 't') AND c.reltoastrelid <> 0
+       CASE WHEN $3::pg_catalog.text::pg_catalog.bool AND c.relkind IN ('r', 'm', 't') THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0) ELSE 0 END,
+       CASE WHEN $3::pg_catalog.text::pg_catalog.bool AND c.relkind IN ('r', 'm', 't') AND c.reltoastrelid <> 0
             THEN coalesce(pg_catalog.pg_relation_size(c.reltoastrelid), 0) ELSE 0 END
 FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
-ORDER BY c.oid <> $1::text::pg_catalog.oid, c.oid`
+ORDER BY c.oid <> $1::pg_catalog.text::pg_catalog.oid, c.oid`
 
 func readTree(ctx context.Context, q Querier, root uint32, children, sizes bool) ([]facts, error) {
 	return collect(ctx, q, treeQuery, pgx.RowToStructByPos[facts], fmt.Sprint(root), fmt.Sprint(children), fmt.Sprint(sizes))
@@ -181,10 +181,10 @@ type column struct {
 // A column that is in the snapshot and was dropped since has no privileges: the
 // statement that names it finds out.
 const columnsQuery = `
-SELECT a.attname::text, a.attnum::int4, a.atttypid::oid, t.typelem::oid, t.typbasetype::oid,
+SELECT a.attname::pg_catalog.text, a.attnum::pg_catalog.int4, a.atttypid::pg_catalog.oid, t.typelem::pg_catalog.oid, t.typbasetype::pg_catalog.oid,
        coalesce(pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), true)
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-WHERE a.attrelid = $1::text::pg_catalog.oid AND NOT a.attisdropped
+WHERE a.attrelid = $1::pg_catalog.text::pg_catalog.oid AND NOT a.attisdropped
 ORDER BY a.attnum < 0, a.attnum`
 
 // readColumns reads a relation's columns in order, and then its system columns.
@@ -262,12 +262,12 @@ func columnHint(all []column, name string) string {
 	return ""
 }
 
-const lookupQuery = `SELECT coalesce(pg_catalog.to_regclass($1::text::pg_catalog.text)::pg_catalog.oid, 0)::oid`
+const lookupQuery = `SELECT coalesce(pg_catalog.to_regclass($1::pg_catalog.text::pg_catalog.text)::pg_catalog.oid, 0)::pg_catalog.oid`
 
 const similarQuery = `
-SELECT n.nspname::text, c.relname::text
+SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid >= 16384 AND pg_catalog.lower(c.relname::text) = pg_catalog.lower($1::text)
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid >= 16384 AND pg_catalog.lower(c.relname::pg_catalog.text) = pg_catalog.lower($1::pg_catalog.text)
 ORDER BY n.nspname = ANY (pg_catalog.current_schemas(false)) DESC, c.relname <> $1, 1, 2 LIMIT 3`
 
 // lookup finds a relation by its name as the server resolves it.
@@ -297,9 +297,9 @@ func lookup(ctx context.Context, q Querier, n relationName, text string) (uint32
 }
 
 const policiesQuery = `
-SELECT p.polname::text || ' on ' || n.nspname::text || '.' || c.relname::text
+SELECT p.polname::pg_catalog.text || ' on ' || n.nspname::pg_catalog.text || '.' || c.relname::pg_catalog.text
 FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE p.polrelid = ANY ($1::text::pg_catalog.oid[]) AND p.polcmd IN ('r', '*')
+WHERE p.polrelid = ANY ($1::pg_catalog.text::pg_catalog.oid[]) AND p.polcmd IN ('r', '*')
   AND (p.polroles = '{0}' OR EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) r WHERE pg_catalog.pg_has_role(r, 'USAGE')))
 ORDER BY 1`
 

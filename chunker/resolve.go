@@ -1,9 +1,11 @@
 package chunker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -79,6 +81,8 @@ type Target struct {
 	scan  *scan      // for a plain scan
 	where string     // condition of a relation or plain scan
 	alias string     // the relation's alias in it
+	// functions are those called whose own queries nobody can see into.
+	functions []string
 }
 
 // LockTable is the statement that takes all locks which LOCK TABLE can take,
@@ -207,10 +211,7 @@ func parseCondition(text string) (string, error) {
 func (t *Target) resolve(ctx context.Context, q Querier) error {
 	// The lexer reads strings by standard_conforming_strings; row security is
 	// off, so that the server refuses where it would hide rows.
-	if err := setting(ctx, q, "standard_conforming_strings", "on"); err != nil {
-		return err
-	}
-	if err := setting(ctx, q, "row_security", onOff(t.req.RowSecurity)); err != nil {
+	if err := set(ctx, q, "standard_conforming_strings", "on", "row_security", onOff(t.req.RowSecurity), "max_parallel_workers_per_gather", "0"); err != nil {
 		return err
 	}
 	srv, err := one(ctx, q, serverQuery, pgx.RowToStructByPos[serverFacts])
@@ -238,6 +239,9 @@ func (t *Target) resolve(ctx context.Context, q Querier) error {
 	if err := t.findLocks(ctx, q, statement); err != nil {
 		return err
 	}
+	if err := t.findFunctions(ctx, q); err != nil {
+		return err
+	}
 	switch t.Shape {
 	case PlainScan:
 		err = t.resolveScan(ctx, q)
@@ -257,10 +261,17 @@ func onOff(on bool) string {
 	return "off"
 }
 
-// setting sets a parameter until the end of the transaction.
-func setting(ctx context.Context, q Querier, name, value string) error {
-	_, err := one(ctx, q, "SELECT pg_catalog.set_config($1, $2, true)", pgx.RowTo[string], name, value)
-	return err
+// set sets parameters, given with their values, until the end of the
+// transaction or savepoint.
+func set(ctx context.Context, q Querier, pairs ...string) error {
+	var b strings.Builder
+	for i := 0; i < len(pairs); i += 2 {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "pg_catalog.set_config(%s, %s, true)", literal(pairs[i]), literal(pairs[i+1]))
+	}
+	return run(ctx, q, "SELECT "+b.String())
 }
 
 // resolveTable finds the relation asked for and returns the SELECT it stands for.
@@ -387,7 +398,7 @@ func (t *Target) explainError(ctx context.Context, q Querier, statement string, 
 	case pg.Code == codeNoPrivilege && !t.req.RowSecurity:
 		// Row security or a grant: with row_security on only the grant counts.
 		// The text of the message depends on the server's language.
-		if err := setting(ctx, q, "row_security", "on"); err != nil {
+		if err := set(ctx, q, "row_security", "on"); err != nil {
 			return err
 		}
 		if _, err := explain(ctx, q, statement); err != nil {
@@ -424,7 +435,7 @@ func (t *Target) hidden(ctx context.Context, q Querier, locked []RelationRef, ca
 		}
 	}
 	if len(active) == 0 { // policies that apply to the owner of a view
-		has, err := collect(ctx, q, "SELECT oid::oid FROM pg_catalog.pg_class WHERE relrowsecurity AND oid = ANY ($1::text::pg_catalog.oid[])",
+		has, err := collect(ctx, q, "SELECT oid::pg_catalog.oid FROM pg_catalog.pg_class WHERE relrowsecurity AND oid = ANY ($1::pg_catalog.text::pg_catalog.oid[])",
 			pgx.RowTo[uint32], oidArray(oidsOf(locked)))
 		if err != nil {
 			return err
@@ -518,7 +529,7 @@ func oidsOf(refs []RelationRef) []uint32 {
 // what a statement that was planned in it reads, views and what is behind
 // them included. Our own queries lock nothing but catalogs.
 const lockedRelationsQuery = `
-SELECT DISTINCT c.oid::oid, n.nspname::text, c.relname::text, c.relkind::text
+SELECT DISTINCT c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text
 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
@@ -543,11 +554,11 @@ func lockedRelations(ctx context.Context, q Querier) ([]RelationRef, error) {
 // partition of them, with the relation at the top.
 const descendantsQuery = `
 WITH RECURSIVE tree(oid) AS (
-  SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = ANY ($1::text::pg_catalog.oid[])
+  SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = ANY ($1::pg_catalog.text::pg_catalog.oid[])
   UNION
   SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
 )
-SELECT c.oid::oid, n.nspname::text, c.relname::text, c.relkind::text
+SELECT c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text
 FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY 1`
 
@@ -555,7 +566,7 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') ORDER BY 1`
 // view goes on through views, but not into materialized views.
 const viewedQuery = `
 WITH RECURSIVE seen(oid, viewed) AS (
-  SELECT v, false FROM pg_catalog.unnest($1::text::pg_catalog.oid[]) v
+  SELECT v, false FROM pg_catalog.unnest($1::pg_catalog.text::pg_catalog.oid[]) v
   UNION
   SELECT d.refobjid, true
   FROM seen s JOIN pg_catalog.pg_class c ON c.oid = s.oid AND c.relkind = 'v'
@@ -563,7 +574,7 @@ WITH RECURSIVE seen(oid, viewed) AS (
        JOIN pg_catalog.pg_depend d ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid = r.oid
         AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid <> s.oid
 )
-SELECT DISTINCT seen.oid::oid FROM seen JOIN pg_catalog.pg_class c ON c.oid = seen.oid WHERE seen.viewed AND c.relkind IN ('r', 'p', 'v')`
+SELECT DISTINCT seen.oid::pg_catalog.oid FROM seen JOIN pg_catalog.pg_class c ON c.oid = seen.oid WHERE seen.viewed AND c.relkind IN ('r', 'p', 'v')`
 
 // findLocks lists the relations that the planned statement reads, and how each
 // is to be locked.
@@ -572,53 +583,67 @@ func (t *Target) findLocks(ctx context.Context, q Querier, statement string) err
 	if err != nil {
 		return err
 	}
-	covered, err := t.coverage(ctx, q, refs)
+	under, err := beneath(ctx, q, refs)
 	if err != nil {
 		return err
 	}
 	var tops []RelationRef
 	for _, r := range refs {
-		if !covered[r.OID] && r.Kind != MaterializedView && r.Kind != ForeignTable {
+		if !under[r.OID].found && r.Kind != MaterializedView && r.Kind != ForeignTable {
 			r.Lock = LockByTable
 			tops = append(tops, r)
 		}
 	}
-	if tops, err = lockable(ctx, q, tops); err != nil {
-		return err
-	}
-	if covered, err = t.coverage(ctx, q, tops); err != nil {
-		return err
-	}
-	descendants, err := collect(ctx, q, descendantsQuery, refRow, oidArray(oidsOf(tops)))
+	good, err := lockable(ctx, q, tops)
 	if err != nil {
 		return err
 	}
+	if len(good) < len(refs) { // not everything is locked by itself: what is by another?
+		if under, err = beneath(ctx, q, good); err != nil {
+			return err
+		}
+	}
 	known := map[uint32]bool{}
-	t.Lock = tops
-	for _, r := range tops {
+	t.Lock = good
+	for _, r := range good {
 		known[r.OID] = true
 	}
 	bySelect := false
-	for _, r := range append(refs, descendants...) {
+	for _, r := range refs {
 		if known[r.OID] {
 			continue
 		}
 		known[r.OID] = true
-		if r.Lock = LockByParent; !covered[r.OID] {
+		if r.Lock = LockByParent; !under[r.OID].found {
 			r.Lock, bySelect = LockBySelect, true
 		}
 		t.Lock = append(t.Lock, r)
 	}
+	var rest []RelationRef // partitions that the statement does not read
+	for oid, u := range under {
+		if !known[oid] && u.ref.OID != 0 {
+			u.ref.Lock = LockByParent
+			rest = append(rest, u.ref)
+		}
+	}
+	slices.SortFunc(rest, func(a, b RelationRef) int { return cmp.Compare(a.OID, b.OID) })
+	t.Lock = append(t.Lock, rest...)
 	if bySelect {
 		t.LockSelect, _ = limitZero(statement)
 	}
 	return nil
 }
 
-// coverage finds what LOCK TABLE of refs locks besides them: descendants of
+// lockedWith is a relation that LOCK TABLE of another locks too.
+type lockedWith struct {
+	found bool
+	ref   RelationRef // set for descendants
+}
+
+// beneath finds what LOCK TABLE of refs locks besides them: descendants of
 // tables, and what views read.
-func (t *Target) coverage(ctx context.Context, q Querier, refs []RelationRef) (map[uint32]bool, error) {
-	covered := map[uint32]bool{}
+func beneath(ctx context.Context, q Querier, refs []RelationRef) (map[uint32]lockedWith, error) {
+	under := map[uint32]lockedWith{}
 	var views []uint32
 	for _, r := range refs {
 		if r.Kind == View {
@@ -632,15 +657,18 @@ func (t *Target) coverage(ctx context.Context, q Querier, refs []RelationRef) (m
 			return nil, err
 		}
 		for _, oid := range viewed {
-			covered[oid] = true
+			under[oid] = lockedWith{found: true}
 		}
 		parents = append(parents, viewed...)
 	}
+	if len(parents) == 0 {
+		return under, nil
+	}
 	descendants, err := collect(ctx, q, descendantsQuery, refRow, oidArray(parents))
 	for _, r := range descendants {
-		covered[r.OID] = true
+		under[r.OID] = lockedWith{found: true, ref: r}
 	}
-	return covered, err
+	return under, err
 }
 
 // lockable tries LOCK TABLE and returns those of refs that it accepts.
@@ -711,4 +739,40 @@ func (t *Target) resolveScan(ctx context.Context, q Querier) error {
 		t.alias = t.Relation.Name
 	}
 	return nil
+}
+
+// Functions with queries in them that the server runs by themselves. What SQL
+// functions read is locked too where the server puts them in place.
+const readingFunctionsQuery = `
+SELECT DISTINCT n.nspname::pg_catalog.text, p.proname::pg_catalog.text
+FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+WHERE p.proname = ANY ($1::pg_catalog.text::pg_catalog.name[]) AND p.oid >= 16384 AND p.provolatile <> 'i' AND l.lanname NOT IN ('c', 'internal', 'sql')
+  AND p.prosrc ~* '\m(from|join|table|execute|perform|select)\M'
+ORDER BY 1, 2`
+
+// findFunctions notes the functions that the user's text calls and that may
+// read tables of which the statement says nothing.
+func (t *Target) findFunctions(ctx context.Context, q Querier) error {
+	tokens, err := lex(t.where)
+	if t.stmt != nil {
+		tokens = t.stmt.tokens
+	}
+	if err != nil {
+		return err
+	}
+	called := map[string]bool{}
+	for i := 1; i < len(tokens); i++ {
+		if tokens[i].is("(") && tokens[i-1].name() {
+			called[tokens[i-1].val] = true
+		}
+	}
+	if len(called) == 0 {
+		return nil
+	}
+	t.functions, err = collect(ctx, q, readingFunctionsQuery, func(row pgx.CollectableRow) (string, error) {
+		var schema, name string
+		err := row.Scan(&schema, &name)
+		return display(schema) + "." + display(name), err
+	}, textArray(keys(called)))
+	return err
 }

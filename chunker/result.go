@@ -24,7 +24,7 @@ type attribute struct {
 
 const attributesQuery = `
 WITH RECURSIVE wanted AS (
-  SELECT DISTINCT r, n FROM ROWS FROM (pg_catalog.unnest($1::text::pg_catalog.oid[]), pg_catalog.unnest($2::text::pg_catalog.int2[])) w(r, n)
+  SELECT DISTINCT r, n FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.text::pg_catalog.int2[])) w(r, n)
 ), base AS (
   SELECT a.attrelid, a.attnum, a.atttypid AS oid, 0 AS level
   FROM wanted JOIN pg_catalog.pg_attribute a ON a.attrelid = r AND a.attnum = n
@@ -32,22 +32,22 @@ WITH RECURSIVE wanted AS (
   SELECT b.attrelid, b.attnum, t.typbasetype, b.level + 1
   FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.oid AND t.typtype = 'd'
 )
-SELECT a.attrelid::oid, a.attnum, a.attname::text, a.atttypid::oid,
-       (SELECT b.oid FROM base b WHERE b.attrelid = a.attrelid AND b.attnum = a.attnum ORDER BY b.level DESC LIMIT 1)::oid,
-       a.atttypmod, a.attndims::int4, coalesce(pg_catalog.col_description(a.attrelid, a.attnum), '')
+SELECT a.attrelid::pg_catalog.oid, a.attnum, a.attname::pg_catalog.text, a.atttypid::pg_catalog.oid,
+       (SELECT b.oid FROM base b WHERE b.attrelid = a.attrelid AND b.attnum = a.attnum ORDER BY b.level DESC LIMIT 1)::pg_catalog.oid,
+       a.atttypmod, a.attndims::pg_catalog.int4, coalesce(pg_catalog.col_description(a.attrelid, a.attnum), '')
 FROM wanted JOIN pg_catalog.pg_attribute a ON a.attrelid = r AND a.attnum = n`
 
 // notNullQuery reads which columns can hold no NULL in any of the given tables.
 // From Postgres 18 on a NOT NULL constraint may be one that was never validated.
 const notNullQuery = `
-SELECT a.attname::text
+SELECT a.attname::pg_catalog.text
 FROM pg_catalog.pg_attribute a
-WHERE a.attrelid = ANY ($1::text::pg_catalog.oid[]) AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped
+WHERE a.attrelid = ANY ($1::pg_catalog.text::pg_catalog.oid[]) AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped
   AND NOT EXISTS (
     SELECT FROM pg_catalog.pg_constraint k
     WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated AND a.attnum = ANY (k.conkey))
 GROUP BY 1
-HAVING count(*) = pg_catalog.cardinality($1::text::pg_catalog.oid[])`
+HAVING pg_catalog.count(*) = pg_catalog.cardinality($1::pg_catalog.text::pg_catalog.oid[])`
 
 // describe fills in the result columns, and checks that the chunks' statements
 // give the same columns as the user's.
