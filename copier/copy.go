@@ -12,19 +12,28 @@ import (
 // Copy runs COPY (query) TO STDOUT on conn and writes what comes, as it comes, to w: one row a call with today's
 // servers, but no writer should rely on it. format is csv or binary. It returns the bytes received.
 //
-// An error of w comes back as it is (errors.Is holds), any other is the server's or the connection's.
+// An error of w comes back as a *SinkError, any other is the server's or the connection's. After either conn is closed or
+// its transaction aborted.
 func Copy(ctx context.Context, conn *pgconn.PgConn, query, format string, w io.Writer) (int64, error) {
 	cw := &countingWriter{w: w}
 	// The query stands on lines of its own: it may end in a comment.
 	_, err := conn.CopyTo(ctx, cw, "COPY (\n"+query+"\n) TO STDOUT (FORMAT "+format+")")
 	if cw.err != nil {
-		return cw.n, cw.err
+		return cw.n, &SinkError{cw.err}
 	}
 	if err != nil && ctx.Err() != nil {
 		return cw.n, context.Cause(ctx)
 	}
 	return cw.n, err
 }
+
+// SinkError is the error of the writer that Copy wrote to: a bad value, a full disk, …
+type SinkError struct{ Err error }
+
+func (e *SinkError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the writer's error.
+func (e *SinkError) Unwrap() error { return e.Err }
 
 type countingWriter struct {
 	w   io.Writer
@@ -41,37 +50,25 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Retryable tells that err is the loss of one connection, so that the same chunk may be copied again on another one
-// inside the snapshot. A server's verdict on the statement, and a decoder's on a value, are final.
-func Retryable(err error) bool {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+// Retryable tells that err, of Copy or of a statement on a worker's connection, is the loss of that connection alone, so
+// that the same chunk may be copied again on another one inside the snapshot. closed is whether the connection is. A
+// server's verdict on the statement, and a writer's on what came, are final.
+func Retryable(err error, closed bool) bool {
+	var sink *SinkError
+	if err == nil || errors.As(err, &sink) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		switch {
-		case pg.Code == "57P01", pg.Code == "57P02", pg.Code == "57P03", pg.Code == "57P05": // shutdown, crash, starting, idle too long
-			return true
-		case strings.HasPrefix(pg.Code, "08"): // connection exceptions
-			return true
-		case pg.Code == "40001" && strings.Contains(pg.Message, "recovery"), pg.Code == "40P01": // a standby's conflicts
-			return true
-		}
-		return false
+	if !errors.As(err, &pg) {
+		return closed
 	}
-	return connectionLost(err)
-}
-
-// connectionLost tells that the socket broke or closed: what pgconn reports without a word of the server.
-func connectionLost(err error) bool {
-	var op interface{ Timeout() bool } // net.Error, by the method that all of them have
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &op) {
+	switch {
+	case pg.Code == "57P01", pg.Code == "57P02", pg.Code == "57P03", pg.Code == "57P05": // shutdown, crash, starting, idle too long
+		return true
+	case strings.HasPrefix(pg.Code, "08"): // connection exceptions
+		return true
+	case pg.Code == "40001" && strings.Contains(pg.Message, "recovery"), pg.Code == "40P01": // a standby's conflicts
 		return true
 	}
-	for _, s := range []string{"conn closed", "connection reset", "broken pipe", "closed network connection"} {
-		if strings.Contains(err.Error(), s) {
-			return true
-		}
-	}
-	return pgconn.SafeToRetry(err)
+	return false
 }

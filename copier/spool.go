@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -50,9 +49,10 @@ func (b *Budget) TempPeak() int64 {
 // reserve is what a file system must keep free: a full one harms others on the machine.
 const reserve = 64 << 20
 
-// takeTemp books n bytes of temp space if they are there. Called with the lock held.
+// takeTemp books n bytes of temp space for spilled batches if they are there. Half of a limit is left to those who cannot
+// wait: pages and kept files. Called with the lock held.
 func (b *Budget) takeTemp(n int64) bool {
-	if b.limit > 0 && b.temp+n > b.limit {
+	if b.limit > 0 && b.temp+n > b.limit/2 {
 		return false
 	}
 	if free, ok := freeBytes(b.dir); ok && free < n+reserve {
@@ -73,6 +73,14 @@ func (b *Budget) Charge(n int64) bool {
 	b.temp += n
 	b.peak = max(b.peak, b.temp)
 	return true
+}
+
+// Refund gives back what Charge booked.
+func (b *Budget) Refund(n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.temp -= n
+	b.cond.Broadcast()
 }
 
 func freeBytes(dir string) (int64, bool) {
@@ -113,7 +121,10 @@ type Spool struct {
 	granted [4]int
 	chunks  map[int]*Chunk
 	turn    int
-	total   int // chunks there will be
+	total   int      // chunks there will be
+	orphans int      // chunks whose copier lost its connection and has no other yet
+	file    *os.File // of spilled batches, nil: none yet
+	end     int64    // of the file
 	closed  error
 }
 
@@ -247,6 +258,10 @@ func (s *Spool) Close() {
 		s.drop(b)
 	}
 	s.idle = nil
+	if s.file != nil {
+		s.file.Close()
+		s.file = nil
+	}
 	delete(s.b.spools, s)
 	s.b.cond.Broadcast()
 }
@@ -262,15 +277,18 @@ type Chunk struct {
 	taken   []uint64 // fingerprints of the batches that the merger took while the copy was under way
 	skip    int      // how many of taken the copy under way has given again
 	attempt int      // copies begun
-	file    *os.File
-	size    int64
+	spilled int64    // bytes of entries in the file
+	extents []extent // where they are
 }
 
-// entry is one batch of a chunk: in memory, or in the chunk's file.
+// entry is one batch of a chunk: in memory, or in the spool's file.
 type entry struct {
 	batch *column.Batch
-	at, n int64
+	extent
 }
+
+// extent is a stretch of the spool's file.
+type extent struct{ at, n int64 }
 
 // Chunk gives chunk i, making it at the first call.
 func (s *Spool) Chunk(i int) *Chunk {
@@ -288,18 +306,38 @@ func (s *Spool) chunk(i int) *Chunk {
 	return c
 }
 
+// errBegunAgain would be a bug of the caller's: rows would come out twice.
+var errBegunAgain = errors.New("a chunk was begun again after it had been finished")
+
 // Begin starts the chunk's copy, or starts it again after a lost connection: what an earlier attempt left is dropped, and
 // what the merger has already taken of it is compared with the new copy's and then left out.
-func (c *Chunk) Begin() {
+func (c *Chunk) Begin() error {
 	c.s.b.mu.Lock()
 	defer c.s.b.mu.Unlock()
+	if c.done || c.index < c.s.turn {
+		return errBegunAgain
+	}
 	c.clear()
 	c.attempt++
-	c.done = false
 	c.skip = 0
+	return nil
 }
 
-// clear drops the queue and the file. Called with the lock held.
+// Orphan says that the chunk's copier has lost its connection. Until Adopt the other copiers may not have to wait for this
+// chunk's rows before they are free to take it over: beyond all limits they finish what they have begun.
+func (c *Chunk) Orphan() { c.adopt(+1) }
+
+// Adopt says that somebody copies the chunk again.
+func (c *Chunk) Adopt() { c.adopt(-1) }
+
+func (c *Chunk) adopt(n int) {
+	c.s.b.mu.Lock()
+	defer c.s.b.mu.Unlock()
+	c.s.orphans += n
+	c.s.b.cond.Broadcast()
+}
+
+// clear drops the queue and what the chunk has in the file. Called with the lock held.
 func (c *Chunk) clear() {
 	for _, e := range c.queue {
 		if e.batch != nil {
@@ -307,12 +345,13 @@ func (c *Chunk) clear() {
 		}
 	}
 	c.queue = nil
-	if c.file != nil {
-		c.file.Close()
-		c.file = nil
-		c.s.b.temp -= c.size
-		c.size = 0
+	if c.s.file != nil && c.s.closed == nil {
+		for _, x := range c.extents {
+			discard(c.s.file, x.at, x.n)
+		}
 	}
+	c.s.b.temp -= c.spilled
+	c.spilled, c.extents = 0, nil
 	c.s.b.cond.Broadcast()
 }
 
@@ -366,6 +405,10 @@ func (c *Chunk) Next(ctx context.Context, full *column.Batch) (_ *column.Batch, 
 			} else if done {
 				full.Reset(s.release)
 				return full, nil
+			}
+			if s.orphans > 0 {
+				c.push(entry{batch: full})
+				return s.allocate(filling), nil
 			}
 		}
 		if err := s.wait(ctx); err != nil {
@@ -453,11 +496,15 @@ func (c *Chunk) finish(ctx context.Context, last *column.Batch) (kept bool, err 
 		}
 		// The copier fills another batch next: this one must be within the limit, or in the flow, or in the file.
 		h := s.measure(last)
-		if s.b.used <= s.b.memory || s.turn == c.index {
+		if s.b.used <= s.b.memory || s.turn == c.index || s.orphans > 0 {
 			s.granted[h.grant]--
-			h.grant = normal
-			if s.b.used > s.b.memory {
+			switch {
+			case s.b.used <= s.b.memory:
+				h.grant = normal
+			case s.turn == c.index:
 				h.grant = flowing
+			default: // for an orphan's sake; of the flow's few it must take none, it does not flow
+				h.grant = filling
 			}
 			s.granted[h.grant]++
 			c.push(entry{batch: last})
@@ -472,58 +519,55 @@ func (c *Chunk) finish(ctx context.Context, last *column.Batch) (kept bool, err 
 	}
 }
 
-// spill writes a batch to the chunk's file, unless temp space is spent. Called with the lock held, which it gives up
-// while it writes.
+// spill writes a batch to the spool's file, unless temp space is spent. Called with the lock held, which it gives up while
+// it writes.
 func (c *Chunk) spill(b *column.Batch) (bool, error) {
 	s := c.s
 	n := batchSize(b)
 	if !s.b.takeTemp(n) {
 		return false, nil
 	}
-	f, at := c.file, c.size
+	if s.file == nil {
+		f, err := s.tempFile()
+		if err != nil {
+			s.b.temp -= n
+			return false, &TempError{Dir: s.b.dir, Err: err}
+		}
+		s.file = f
+	}
+	x := extent{s.end, n}
+	s.end += n
+	f := s.file
 	s.b.mu.Unlock()
-	var err error
-	if f == nil {
-		f, err = s.tempFile(c.index)
-	}
-	if err == nil {
-		err = writeBatch(f, at, b)
-	}
+	err := writeBatch(f, x.at, b)
 	s.b.mu.Lock()
-	if err != nil {
-		s.b.temp -= n
-		if f != nil && c.file == nil {
-			f.Close()
-		}
-		if s.closed != nil {
-			return false, s.closed
-		}
-		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-			return false, nil // wait for the chunk's turn, as with any other limit
-		}
-		return false, &TempError{Dir: s.b.dir, Err: err}
-	}
-	if s.closed != nil { // Close saw no file to remove
-		f.Close()
+	switch {
+	case s.closed != nil:
 		s.b.temp -= n
 		return false, s.closed
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		s.b.temp -= n
+		discard(f, x.at, x.n)
+		return false, nil // wait for the chunk's turn, as with any other limit
+	case err != nil:
+		s.b.temp -= n
+		return false, &TempError{Dir: s.b.dir, Err: err}
 	}
-	c.file = f
-	c.size = at + n
-	c.push(entry{at: at, n: n})
+	c.spilled += n
+	c.extents = append(c.extents, x)
+	c.push(entry{extent: x})
 	return true, nil
 }
 
-// tempFile makes the chunk's file and removes its name at once: whatever happens to the process, nothing is left.
-func (s *Spool) tempFile(chunk int) (*os.File, error) {
-	path := filepath.Join(s.b.dir, fmt.Sprintf("%s-%05d.spool", s.name, chunk))
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+// tempFile makes the spool's file and removes its name at once: whatever happens to the process, nothing is left.
+func (s *Spool) tempFile() (*os.File, error) {
+	f, err := os.CreateTemp(s.b.dir, s.name+"-*.spool")
 	if err != nil {
-		return nil, err
+		return nil, errors.Unwrap(err)
 	}
-	if err := os.Remove(path); err != nil {
+	if err := os.Remove(f.Name()); err != nil {
 		f.Close()
-		return nil, err
+		return nil, errors.Unwrap(err)
 	}
 	return f, nil
 }
@@ -575,41 +619,49 @@ func (s *Spool) Take(ctx context.Context, done func(chunk int)) (*column.Batch, 
 	}
 }
 
-// pop takes the first entry of c's queue; nil when the copy began again while it was read. Called with the lock held.
+// pop takes the first entry of c's queue; nil when the copy began again while it was read. Called with the lock held, which
+// it gives up while it reads and looks at the batch.
 func (s *Spool) pop(ctx context.Context, c *Chunk) (*column.Batch, error) {
 	e, attempt := c.queue[0], c.attempt
 	b := e.batch
-	if b == nil {
-		for b == nil {
-			if b = s.allocate(reading); b == nil {
-				if err := s.wait(ctx); err != nil {
-					return nil, err
-				}
-				if c.attempt != attempt { // the copy began again meanwhile
-					return nil, nil
-				}
+	for b == nil {
+		if b = s.allocate(reading); b == nil {
+			if err := s.wait(ctx); err != nil {
+				return nil, err
+			}
+			if c.attempt != attempt {
+				return nil, nil
 			}
 		}
-		f := c.file
-		s.b.mu.Unlock()
-		err := readBatch(f, e.at, e.n, b)
-		s.b.mu.Lock()
+	}
+	print, f := !c.done, s.file
+	var sum uint64
+	var err error
+	s.b.mu.Unlock()
+	if e.batch == nil {
+		err = readBatch(f, e.at, e.n, b)
+	}
+	if err == nil && print {
+		sum = fingerprint(b)
+	}
+	s.b.mu.Lock()
+	if s.closed != nil || c.attempt != attempt || err != nil {
+		// A batch that was in the queue went with the queue.
+		if e.batch == nil {
+			s.drop(b)
+		}
 		switch {
 		case s.closed != nil:
-			s.drop(b)
 			return nil, s.closed
 		case c.attempt != attempt:
-			s.drop(b)
 			return nil, nil
-		case err != nil:
-			s.drop(b)
-			return nil, &TempError{Dir: s.b.dir, Err: err}
 		}
-		s.measure(b)
+		return nil, &TempError{Dir: s.b.dir, Err: err}
 	}
+	s.measure(b)
 	c.queue = c.queue[1:]
-	if !c.done {
-		c.taken = append(c.taken, fingerprint(b))
+	if print {
+		c.taken = append(c.taken, sum)
 	}
 	c.skip = len(c.taken)
 	return b, nil

@@ -3,10 +3,12 @@ package snapshot
 import (
 	"bufio"
 	"context"
-	"errors"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,6 +28,10 @@ func prepare(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 	// Describe and execute unnamed statements: nothing outlives a transaction, so poolers in transaction mode agree.
 	c.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
 	c.StatementCacheCapacity, c.DescriptionCacheCapacity = 0, 0
+	// As start-up options, before anything a role or database may say: the queries before the transaction need both, and
+	// poolers know them.
+	c.RuntimeParams["client_encoding"] = "UTF8"
+	c.RuntimeParams["standard_conforming_strings"] = "on"
 	c.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readBuffer), w)
 	}
@@ -36,57 +42,47 @@ func prepare(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 	return c
 }
 
-// dial connects to the first of cfg's hosts that answers and returns the connection with a config that reaches the very
-// same server again: a name may stand for several of them, and a snapshot is known to one.
+// dial connects as cfg says, several hosts and their attributes included, and returns the connection with a config that
+// reaches the very same server again: a name may stand for several of them, and a snapshot is known to one.
 func dial(ctx context.Context, cfg *pgx.ConnConfig) (*pgx.Conn, *pgx.ConnConfig, error) {
-	hosts := []*pgconn.FallbackConfig{{Host: cfg.Host, Port: cfg.Port, TLSConfig: cfg.TLSConfig}}
-	hosts = append(hosts, cfg.Fallbacks...)
-	var errs []error
+	names := map[string][]string{} // what addresses were looked up as
+	first := cfg.Copy()
+	first.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
+		addrs, err := cfg.LookupFunc(ctx, host)
+		for _, a := range addrs {
+			names[a] = append(names[a], host)
+		}
+		return addrs, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, first)
+	if err != nil {
+		return nil, nil, &ConnectError{Err: err}
+	}
+	socket := conn.PgConn().Conn()
+	network, address := socket.RemoteAddr().Network(), socket.RemoteAddr().String()
+	_, encrypted := socket.(*tls.Conn)
+	hosts := append([]*pgconn.FallbackConfig{{Host: cfg.Host, Port: cfg.Port, TLSConfig: cfg.TLSConfig}}, cfg.Fallbacks...)
 	for _, h := range hosts {
-		one := cfg.Copy()
-		one.Host, one.Port, one.TLSConfig, one.Fallbacks = h.Host, h.Port, h.TLSConfig, nil
-		conn, err := pgx.ConnectConfig(ctx, one)
-		if err == nil {
-			addr := conn.PgConn().Conn().RemoteAddr()
-			network, address := addr.Network(), addr.String()
-			if network == "unix" {
-				_, address = pgconn.NetworkAddress(h.Host, h.Port)
+		if network != "unix" {
+			ip, port, err := net.SplitHostPort(address)
+			if err != nil || port != strconv.Itoa(int(h.Port)) || h.Host != ip && !slices.Contains(names[ip], h.Host) {
+				continue
 			}
-			d := &net.Dialer{KeepAlive: 30 * time.Second}
-			one.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return d.DialContext(ctx, network, address)
-			}
-			return conn, one, nil
+		} else if _, path := pgconn.NetworkAddress(h.Host, h.Port); path != address {
+			continue
 		}
-		errs = append(errs, err)
-		if ctx.Err() != nil || final(err, h.TLSConfig != nil) {
-			break
+		if (h.TLSConfig != nil) != encrypted {
+			continue
 		}
+		pinned := cfg.Copy()
+		pinned.Host, pinned.Port, pinned.TLSConfig, pinned.Fallbacks = h.Host, h.Port, h.TLSConfig, nil
+		d := &net.Dialer{KeepAlive: 30 * time.Second}
+		pinned.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
+		pinned.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, network, address) }
+		return conn, pinned, nil
 	}
-	if len(errs) > 1 {
-		// The same refusal with and without TLS says nothing twice.
-		last := errs[len(errs)-1]
-		if errs[len(errs)-2].Error() == last.Error() {
-			errs = errs[:len(errs)-1]
-		}
-	}
-	return nil, nil, &ConnectError{Err: errors.Join(errs...)}
-}
-
-// final tells that trying the next host or the same one without TLS is no use: the server has answered, and said no.
-// The same choice as pgconn's own.
-func final(err error, tls bool) bool {
-	var pg *pgconn.PgError
-	if !errors.As(err, &pg) {
-		return false
-	}
-	switch pg.Code {
-	case "28P01", "3D000", "42501":
-		return true
-	case "28000":
-		return tls
-	}
-	return false
+	closeConn(ctx, conn)
+	return nil, nil, &ConnectError{Err: fmt.Errorf("connected to %s, which is none of the hosts asked for", address)}
 }
 
 // ConnectError is a server that could not be reached or that refused us.

@@ -48,7 +48,7 @@ type slotHolder struct {
 	cfg      *pgx.ConnConfig
 	name     string
 	keep     bool // set on success: the slot stays
-	drop     bool // a permanent slot that we made
+	made     bool // a permanent slot that we made and have not dropped
 	snapshot ID
 	lsn      string
 	timeline int32
@@ -72,12 +72,13 @@ func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, se
 	if err != nil {
 		return nil, &SlotError{Name: opt.Name, Reason: "no replication connection: " + err.Error() + " (a pooler in between carries none; the role needs REPLICATION and pg_hba a line for it)", Err: err}
 	}
-	h := &slotHolder{conn: conn, cfg: pinned, name: opt.Name, drop: !opt.Temporary}
+	h := &slotHolder{conn: conn, cfg: pinned, name: opt.Name, made: !opt.Temporary}
 	created := false
 	defer func() {
 		if err != nil {
-			h.drop = h.drop && created
-			h.close(context.WithoutCancel(ctx))
+			h.made = h.made && created
+			h.release(ctx)
+			h.drop(ctx)
 		}
 	}()
 	// First, because the next command after the creation ends the snapshot.
@@ -164,21 +165,30 @@ func writers(ctx context.Context, conn *pgx.Conn) []string {
 	return out
 }
 
-// close ends the replication connection and drops a slot that must not stay.
-func (h *slotHolder) close(ctx context.Context) {
-	_ = h.conn.Close(ctx)
-	if !h.drop || h.keep {
+// release ends the replication connection, and with it the slot's snapshot and a temporary slot.
+func (h *slotHolder) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_ = h.conn.Close(ctx) // a connection that is gone already is as good
+}
+
+// drop removes a slot that must not stay: it would hold back WAL for ever.
+func (h *slotHolder) drop(ctx context.Context) {
+	if !h.made || h.keep {
 		return
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, h.cfg)
 	if err != nil {
 		return
 	}
-	defer conn.Close(ctx)
+	defer closeConn(ctx, conn)
 	// The walsender may need a moment to let go of the slot.
-	for range 20 {
+	for ctx.Err() == nil {
 		_, err := conn.Exec(ctx, "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", h.name)
 		if err == nil {
+			h.made = false
 			return
 		}
 		time.Sleep(100 * time.Millisecond)

@@ -56,7 +56,6 @@ type Snapshot struct {
 	mu      sync.Mutex
 	id      ID   // the newest export
 	idAlive bool // as far as is known
-	own     bool // the coordinator's connection lives
 
 	workers  atomic.Int64       // inside the snapshot and able to export it again
 	requests chan chan exported // to any worker between two chunks
@@ -79,7 +78,7 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig, opt Options) (_ *Snapshot, e
 	if err != nil {
 		return nil, err
 	}
-	s := &Snapshot{cfg: pinned, conn: conn, opt: opt, own: true, requests: make(chan chan exported)}
+	s := &Snapshot{cfg: pinned, conn: conn, opt: opt, requests: make(chan chan exported)}
 	defer func() {
 		if err != nil {
 			s.Close(context.WithoutCancel(ctx))
@@ -136,11 +135,14 @@ func (s *Snapshot) prepare(ctx context.Context) ([]Relation, error) {
 	looked := make(chan struct{})
 	timer := time.AfterFunc(s.opt.LockTimeout, func() {
 		defer close(looked)
-		for prepare.Err() == nil {
-			if holders := s.blockers(prepare, pid); len(holders) > 0 {
+		for blocked := false; prepare.Err() == nil; {
+			// Blocked at two looks, a second apart: a moment's wait is no reason to give up.
+			holders := s.blockers(prepare, pid)
+			if len(holders) > 0 && (blocked || s.opt.LockTimeout < time.Second) {
 				cancel(&LockError{Holders: holders, Err: context.DeadlineExceeded})
 				return
 			}
+			blocked = len(holders) > 0
 			select {
 			case <-prepare.Done():
 			case <-time.After(time.Second):
@@ -166,7 +168,7 @@ func (s *Snapshot) blockers(ctx context.Context, pid uint32) []string {
 				JOIN pg_catalog.pg_class c ON c.oid = l.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 			WHERE l.pid = $1 AND NOT l.granted AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
 			LIMIT 1), 'what is to be read'), COALESCE(usename, '')::text, COALESCE(application_name, ''), COALESCE(state, ''),
-		COALESCE(left(regexp_replace(query, '\s+', ' ', 'g'), 80), ''), COALESCE(extract(epoch FROM now() - COALESCE(xact_start, query_start)), 0)::float8
+		COALESCE(left(regexp_replace(query, '\s+', ' ', 'g'), 80), ''), COALESCE(extract(epoch FROM clock_timestamp() - COALESCE(xact_start, query_start)), 0)::float8
 		FROM pg_catalog.pg_stat_activity WHERE pid = ANY (pg_catalog.pg_blocking_pids($1)) LIMIT 3`, int32(pid))
 }
 
@@ -389,7 +391,7 @@ WITH RECURSIVE tree(oid) AS (
 	SELECT unnest($1::oid[]) UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree t ON i.inhparent = t.oid)
 SELECT COALESCE(l.pid, 0), l.granted, l.relation::pg_catalog.regclass::text, COALESCE(a.usename, '')::text, COALESCE(a.application_name, ''),
 	COALESCE(a.state, ''), COALESCE(left(regexp_replace(a.query, '\s+', ' ', 'g'), 80), ''),
-	COALESCE(extract(epoch FROM now() - COALESCE(a.xact_start, a.query_start)), 0)::float8
+	COALESCE(extract(epoch FROM clock_timestamp() - COALESCE(a.xact_start, a.query_start)), 0)::float8
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.relation IN (SELECT oid FROM tree)
 	AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
@@ -478,6 +480,9 @@ func (s *Snapshot) unchanged(ctx context.Context) error {
 // by a select only has then read under the lock.
 func (s *Snapshot) Recheck(ctx context.Context) error { return s.unchanged(ctx) }
 
+// probeGrace is what a probe under way has left when the watch is to end.
+const probeGrace = 200 * time.Millisecond
+
 // Watch keeps the coordinator's connection alive and looks who waits behind its locks, every interval, until ctx ends.
 // It has Conn to itself from then on. waiting is called once for each session seen; lost once, if the connection is
 // lost, after which Watch returns: the snapshot lives on in the workers.
@@ -495,8 +500,9 @@ func (s *Snapshot) Watch(ctx context.Context, interval time.Duration, waiting fu
 			return
 		case <-tick.C:
 		}
-		// Not cancelled by ctx: that would close the connection, and a probe takes milliseconds.
+		// A probe takes milliseconds, and to break it off closes the connection: the end of ctx lets it finish if it can.
 		probe, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		hurry := context.AfterFunc(ctx, func() { time.AfterFunc(probeGrace, cancel) })
 		rows, err := s.conn.Query(probe, conflicting, oids)
 		if err == nil {
 			_, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (struct{}, error) {
@@ -508,31 +514,35 @@ func (s *Snapshot) Watch(ctx context.Context, interval time.Duration, waiting fu
 				return struct{}{}, err
 			})
 		}
+		hurry()
 		cancel()
 		if err != nil {
-			s.coordinatorLost()
-			lost(err)
+			if ctx.Err() == nil {
+				lost(err)
+			}
 			return
 		}
 	}
 }
 
-func (s *Snapshot) coordinatorLost() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.own = false
+// Release ends the transaction and the connections, so that the server may forget the snapshot. What was learned of it
+// stays, and so does a slot. Idempotent.
+func (s *Snapshot) Release(ctx context.Context) {
+	closeConn(ctx, s.conn) // ends the transaction; nothing was written
+	if s.slot != nil {
+		s.slot.release(ctx)
+	}
 }
 
-// Close ends the transaction and the connection, dropping what Open made where it must not stay. Workers are closed
-// before by their owners.
+// Close releases, and drops the slot that Open made unless KeepSlot was called. Workers are closed before by their owners.
+// Idempotent.
 func (s *Snapshot) Close(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	if s.conn != nil {
-		_ = s.conn.Close(ctx) // ends the transaction; nothing was written
+	s.Release(ctx)
+	if s.slot == nil {
+		return
 	}
-	if s.slot != nil {
-		s.slot.close(ctx)
+	if s.slot.drop(ctx); s.slot.made && !s.slot.keep {
+		s.opt.Log.Error("the replication slot could not be dropped: drop it, it holds back WAL", "slot", s.slot.name)
 	}
 }
 

@@ -11,11 +11,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+	"github.com/apache/arrow-go/v18/parquet/pqarrow"
 	"github.com/jackc/pgx/v5"
 
 	"fast-export/chunker"
@@ -177,9 +181,8 @@ func sameText(got, want string) bool {
 	if got == want || strings.TrimRight(got, " ") == strings.TrimRight(want, " ") {
 		return true
 	}
-	var a, b float64
-	_, err1 := fmt.Sscan(got, &a)
-	_, err2 := fmt.Sscan(want, &b)
+	a, err1 := strconv.ParseFloat(got, 64)
+	b, err2 := strconv.ParseFloat(want, 64)
 	return err1 == nil && err2 == nil && a == b
 }
 
@@ -335,8 +338,8 @@ func TestRewritesAtEveryStage(t *testing.T) {
 						continue
 					}
 					good++
-					if res.Files[0].Rows != 5000 {
-						t.Errorf("%d rows of 5,000 and no error", res.Files[0].Rows)
+					if got := versions(t, cfg.Jobs[0].Out); res.Files[0].Rows != 5000 || len(got) != 1 && c.rel != "p" {
+						t.Errorf("%d rows of 5,000, of versions %v, and no error", res.Files[0].Rows, got)
 					}
 				}
 				cancel()
@@ -347,6 +350,29 @@ func TestRewritesAtEveryStage(t *testing.T) {
 			})
 		}
 	}
+}
+
+// versions are the distinct values of column s of a file.
+func versions(t *testing.T, path string) map[string]bool {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	table, err := pqarrow.ReadTable(t.Context(), f, nil, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer table.Release()
+	out := map[string]bool{}
+	for _, chunk := range table.Column(1).Data().Chunks() {
+		a := chunk.(*array.String)
+		for i := range a.Len() {
+			out[a.Value(i)] = true
+		}
+	}
+	return out
 }
 
 // Backends die in the middle of chunks, the coordinator's too: the rows are exact all the same, and the summary counts.
@@ -426,6 +452,54 @@ func TestEverybodyGoneIsLost(t *testing.T) {
 	<-done
 	if !errors.Is(err, snapshot.ErrLost) {
 		t.Errorf("got %v, want ErrLost", err)
+	}
+}
+
+// The whole server goes: the snapshot is lost, whatever the last connection's own words are.
+func TestServerGoneIsLost(t *testing.T) {
+	srv := pgtest.Start(t, pgtest.Config{})
+	dsn := srv.Database(t)
+	cfg := slow(t, dsn, 10*time.Second, filepath.Join(outDir(t), "o.parquet"))
+	go func() {
+		time.Sleep(700 * time.Millisecond)
+		srv.Kill(t)
+	}()
+	if _, err := Run(t.Context(), cfg); !errors.Is(err, snapshot.ErrLost) {
+		t.Errorf("got %v, want ErrLost", err)
+	}
+	srv.Restart(t)
+}
+
+// Waiting DDL keeps a lost worker out, and all budgets are full: another worker takes the chunk over, nothing locks up.
+func TestLostWorkerBehindDDL(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT k AS i, repeat(md5(k::text), 30) AS s FROM generate_series(1, 20000) k")
+	cfg := config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t, "o.parquet"), "o.parquet")})
+	cfg.Memory, cfg.TempLimit, cfg.Rate, cfg.ChunkBytes = 1<<20, 1<<20, 8<<20, 1<<20
+	killer, ddl := pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
+	truncated := make(chan error, 1)
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		go func() {
+			_, err := ddl.Exec(context.Background(), "TRUNCATE t")
+			truncated <- err
+		}()
+		time.Sleep(200 * time.Millisecond)
+		_, err := killer.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY%' ORDER BY query_start LIMIT 1) x")
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	defer cancel()
+	res, err := Run(ctx, cfg)
+	if err != nil || res.Files[0].Rows != 20000 {
+		t.Errorf("got %v", err)
+	} else if res.Redone != 1 {
+		t.Errorf("%d chunks redone, warnings %q: the test shows nothing", res.Redone, res.Warnings)
+	}
+	if err := <-truncated; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -589,7 +663,8 @@ func TestNothingLeftOnFailure(t *testing.T) {
 	}
 	kept := config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t), "t.parquet")})
 	kept.TempDir, kept.KeepTemp, kept.TempLimit = t.TempDir(), true, 1<<20
-	if _, err := Run(t.Context(), kept); !errors.Is(err, errTempLimit) {
+	pgtest.NoLeftovers(t, kept.TempDir)
+	if _, err := Run(t.Context(), kept); !errors.Is(err, errTempLimit) || strings.Contains(err.Error(), "connection") {
 		t.Errorf("kept files beyond the limit: got %v", err)
 	}
 	groups := config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t), "t.parquet"), RowGroupRows: 1})

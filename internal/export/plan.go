@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -34,6 +35,7 @@ type job struct {
 	spool   *copier.Spool
 	counts  []column.Counts // the merger's, one a column
 	written parquetw.Result
+	done    bool // the file stands under its name
 
 	mu  sync.Mutex
 	err error
@@ -245,6 +247,9 @@ func (j *job) columns() []Column {
 	return out
 }
 
+// locateTimeout bounds the search for a bad value's ctid, which reads its chunk again up to there.
+const locateTimeout = 5 * time.Second
+
 // locate adds the place of a bad value's row: its ctid where the chunk can be asked for it, on a connection of its own.
 func (c *copying) locate(ctx context.Context, it item, err error) error {
 	var ve *typemap.ValueError
@@ -260,6 +265,9 @@ func (c *copying) locate(ctx context.Context, it item, err error) error {
 		place = fmt.Sprintf("row %d of %s", ve.Row+1, chunk)
 	}
 	if sql, ok := p.Locate(chunk, ve.Row); ok {
+		// The ctid is a courtesy: it may not take long, nor wait for somebody who is gone.
+		ctx, cancel := context.WithTimeout(ctx, locateTimeout)
+		defer cancel()
 		if w, werr := c.snap.NewWorker(ctx); werr == nil {
 			defer w.Close(ctx)
 			var ctid string

@@ -48,7 +48,7 @@ const (
 const rateBurst = 256 << 10
 
 // watchEvery is how often the coordinator proves to be alive and looks who waits behind its locks.
-const watchEvery = 5 * time.Second
+const watchEvery = time.Second
 
 // Run exports every job of cfg from one snapshot. The Result is not nil once the plan is made, also beside an error.
 //
@@ -96,6 +96,9 @@ func runOnce(ctx context.Context, cfg Config) (_ *Result, err error) {
 		return nil, err
 	}
 	err = r.execute(ctx, snap)
+	if err == nil {
+		ctx = context.WithoutCancel(ctx)
+	}
 	res := r.result(snap)
 	res.Elapsed = time.Since(start)
 	return res, err
@@ -184,7 +187,7 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 	if err := r.makeTemp(); err != nil {
 		return err
 	}
-	defer r.removeTemp()
+	defer func() { r.removeTemp(err != nil) }()
 	r.budget = copier.NewBudget(r.cfg.Memory*batchShare/100, r.batch, r.dir, r.cfg.TempLimit)
 	r.pool = parquetw.NewPool(runtime.GOMAXPROCS(0), min(r.cfg.Memory*pageShare/100, maxPageBytes), r.pageFile)
 	defer func() { err = errors.Join(err, r.pool.Close()) }()
@@ -226,7 +229,7 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 				r.warn(who + "; it waits behind this export, and everybody else's new queries wait behind it")
 			},
 			func(err error) {
-				r.log.Warn("the coordinator's connection is lost; the workers hold the snapshot", "err", err)
+				r.warn("the coordinator's connection was lost; the workers hold the snapshot: " + firstLine(err))
 			})
 	})
 
@@ -257,7 +260,7 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 	} else {
 		// Every row is here: the server may forget the snapshot while the rest is encoded.
 		r.held = time.Since(snap.Since())
-		snap.Close(ctx)
+		snap.Release(ctx)
 		r.report.Report(progress.Phase{Name: "writing"})
 	}
 	merging.Wait()
@@ -266,14 +269,17 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 	}
 	if copyErr != nil {
 		for _, j := range r.jobs {
-			j.setErr(copyErr)
+			if !j.done {
+				j.setErr(copyErr)
+			}
 		}
 		return copyErr
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	// An interruption that came when every file stood under its name came too late to be one.
+	if err := r.verdict(snap); err == nil || ctx.Err() == nil {
+		return err
 	}
-	return r.verdict(snap)
+	return context.Cause(ctx)
 }
 
 // fail ends one job, and the run where it is the only one or the first failure is to end all.
@@ -348,7 +354,7 @@ func (r *run) merge(ctx context.Context, j *job) (err error) {
 	if err != nil {
 		return err
 	}
-	j.written = res
+	j.written, j.done = res, true
 	r.report.Report(progress.FileDone{Path: j.Out, Rows: res.Rows, Bytes: res.Bytes, RowGroups: res.RowGroups})
 	r.log.Info("file done", "file", j.Out, "rows", res.Rows, "bytes", res.Bytes)
 	return nil
@@ -368,8 +374,9 @@ func (r *run) makeTemp() error {
 	return nil
 }
 
-func (r *run) removeTemp() {
-	if r.cfg.KeepTemp {
+// removeTemp removes it, kept chunks too when the run has failed: then they are no picture of anything.
+func (r *run) removeTemp(failed bool) {
+	if r.cfg.KeepTemp && !failed {
 		return
 	}
 	if err := os.RemoveAll(r.dir); err != nil {

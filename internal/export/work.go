@@ -10,8 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
@@ -31,8 +31,9 @@ const maxAttempts = 5
 // item is one chunk on its way to a worker.
 type item struct {
 	j        *job
-	chunk    int // index in j.plan.Chunks
+	chunk    int // of j.plan
 	attempts int
+	orphan   bool // it came back: copier.Chunk.Orphan was called for it
 }
 
 // queue hands out the chunks of all jobs: the largest job first, each job's chunks in order, a chunk that came back
@@ -165,7 +166,7 @@ func (r *run) openWorkers(ctx context.Context, snap *snapshot.Snapshot, n int) (
 		}
 		return nil, failed
 	}
-	r.warn(fmt.Sprintf("%d of %d connections could be opened, the run goes on with them: %v", len(in), n, failed))
+	r.warn(fmt.Sprintf("%d of %d connections could be opened, the run goes on with them: %s", len(in), n, firstLine(failed)))
 	return in, nil
 }
 
@@ -198,10 +199,11 @@ func (r *run) copyAll(ctx context.Context, snap *snapshot.Snapshot, q *queue, wo
 	left := len(workers)
 	var lastErr error
 	var g sync.WaitGroup
-	for i, w := range workers {
+	for _, w := range workers {
 		g.Go(func() {
-			c := &copying{r: r, snap: snap, q: q, w: w, id: i}
+			c := &copying{r: r, snap: snap, q: q, w: w}
 			err := c.loop(ctx, cancel)
+			c.forget()
 			c.close(ctx)
 			if err == nil || ctx.Err() != nil {
 				return
@@ -210,11 +212,15 @@ func (r *run) copyAll(ctx context.Context, snap *snapshot.Snapshot, q *queue, wo
 			defer mu.Unlock()
 			left--
 			lastErr = err
+			var unreachable *snapshot.ConnectError
+			if left == 0 && errors.As(err, &unreachable) {
+				lastErr = fmt.Errorf("%w: %s", snapshot.ErrLost, firstLine(err)) // the server is gone, and with it the snapshot
+			}
 			if left > 0 {
-				r.warn(fmt.Sprintf("a connection is lost and could not be replaced, the run goes on with %d: %v", left, err))
+				r.warn(fmt.Sprintf("a connection is lost and could not be replaced, the run goes on with %d: %s", left, firstLine(err)))
 				return
 			}
-			cancel(err)
+			cancel(lastErr)
 		})
 	}
 	g.Wait()
@@ -233,14 +239,14 @@ type copying struct {
 	snap *snapshot.Snapshot
 	q    *queue
 	w    *snapshot.Worker // nil: lost
-	id   int
 
-	decoders map[*job]*decoding
-	scan     string // the settings last made for a scan
+	decoding *decoding // of the job last worked for, nil: none
+	scan     string    // the settings last made for a scan
 }
 
 // decoding is a decoder of one job and the chunk that it works for at the time.
 type decoding struct {
+	j     *job
 	dec   *typemap.Decoder
 	chunk *copier.Chunk
 	pace  func(b *column.Batch)
@@ -310,19 +316,23 @@ func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFun
 	}
 	for {
 		if it.j.failure() != nil {
+			c.forget()
 			finished()
 			return nil
 		}
 		it.attempts++
 		err := c.copy(ctx, it)
+		it.orphan = false
 		if err == nil {
 			finished()
 			return nil
 		}
+		lost := copier.Retryable(err, c.w.Conn().IsClosed())
+		c.forget()
+		c.close(ctx) // whatever it was, the connection is closed or its transaction aborted
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		lost := copier.Retryable(err)
 		switch {
 		case it.j.failure() != nil: // its file failed meanwhile: this is an echo
 		case !lost:
@@ -331,25 +341,44 @@ func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFun
 			c.r.fail(it.j, fmt.Errorf("chunk %d was begun %d times, each time the connection was lost: %w", it.chunk, it.attempts, err), cancel)
 		default:
 			c.r.redone.Add(1)
-			c.r.log.Warn("connection lost, the chunk is copied again", "file", it.j.Out, "chunk", it.chunk, "err", err)
+			c.r.warn(fmt.Sprintf("a connection was lost, chunk %d of %s is copied again: %s", it.chunk, it.j.Out, firstLine(err)))
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		// Whatever it was, the connection is closed or its transaction aborted.
-		if rerr := c.replace(ctx); rerr != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if errors.Is(rerr, snapshot.ErrLost) {
-				rerr = fmt.Errorf("%w; the last one ended with: %w", rerr, err)
-			}
-			select {
-			case c.q.back <- it:
-			case <-ctx.Done():
-			}
-			return rerr
+		chunk := it.j.spool.Chunk(it.chunk)
+		chunk.Orphan()
+		rerr := c.replace(ctx)
+		if rerr == nil {
+			chunk.Adopt()
+			continue
 		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if errors.Is(rerr, snapshot.ErrLost) {
+			rerr = fmt.Errorf("%w; the last one ended with: %s", rerr, firstLine(err))
+		}
+		it.orphan = true
+		select {
+		case c.q.back <- it:
+		case <-ctx.Done():
+		}
+		return rerr
+	}
+}
+
+// firstLine is an error for a sentence: an error of several connection attempts has many lines.
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
+}
+
+// forget lets go of the decoder and of the batch that it may hold.
+func (c *copying) forget() {
+	if c.decoding != nil {
+		c.decoding.dec.Reset()
+		c.decoding = nil
 	}
 }
 
@@ -359,8 +388,13 @@ func (c *copying) copy(ctx context.Context, it item) (err error) {
 	chunk := j.plan.At(it.chunk)
 	d := c.decoder(ctx, j)
 	d.chunk = j.spool.Chunk(it.chunk)
-	d.chunk.Begin()
 	d.dec.Reset()
+	if it.orphan {
+		d.chunk.Adopt()
+	}
+	if err := d.chunk.Begin(); err != nil {
+		return &copier.SinkError{Err: err}
+	}
 	if err := c.settings(ctx, chunk); err != nil {
 		return err
 	}
@@ -368,9 +402,9 @@ func (c *copying) copy(ctx context.Context, it item) (err error) {
 	var kept *keptFile
 	if c.r.cfg.KeepTemp {
 		if kept, err = c.r.keep(j, it.chunk); err != nil {
-			return err
+			return &copier.SinkError{Err: err}
 		}
-		defer func() { err = errors.Join(err, kept.close()) }()
+		defer kept.discard() // unless it was finished
 		w = io.MultiWriter(kept, d.dec)
 	}
 	if c.r.rate != nil {
@@ -378,6 +412,11 @@ func (c *copying) copy(ctx context.Context, it item) (err error) {
 	}
 	// Progress by pages where the chunk's rows can be foreseen, the rest when it is done.
 	var heap, rows, sent int64
+	defer func() {
+		if err != nil { // what is copied again is counted again
+			c.r.report.Report(progress.Advance{Rows: -rows, HeapBytes: -heap})
+		}
+	}()
 	perRow := int64(0)
 	if j.plan.EstRows > 0 {
 		perRow = (j.plan.HeapBytes + j.plan.ToastBytes) / j.plan.EstRows
@@ -399,11 +438,17 @@ func (c *copying) copy(ctx context.Context, it item) (err error) {
 	}
 	last, err := d.dec.Finish()
 	if err != nil {
-		return err
+		return &copier.SinkError{Err: err}
 	}
 	total := d.dec.Rows()
+	if kept != nil {
+		if err := kept.finish(); err != nil {
+			return &copier.SinkError{Err: err}
+		}
+	}
+	// Nothing may fail behind this: the chunk's rows are the merger's.
 	if err := d.chunk.Finish(ctx, last); err != nil {
-		return err
+		return &copier.SinkError{Err: err}
 	}
 	c.r.report.Report(progress.Advance{Rows: total - rows, CopyBytes: sent, HeapBytes: chunk.EstBytes - heap})
 	c.r.report.Report(progress.ChunkDone{File: j.Out, Chunk: it.chunk, Rows: total})
@@ -412,10 +457,11 @@ func (c *copying) copy(ctx context.Context, it item) (err error) {
 }
 
 func (c *copying) decoder(ctx context.Context, j *job) *decoding {
-	if d := c.decoders[j]; d != nil {
-		return d
+	if c.decoding != nil && c.decoding.j == j {
+		return c.decoding
 	}
-	d := &decoding{}
+	c.forget()
+	d := &decoding{j: j}
 	d.dec = j.types.NewDecoder(typemap.DecoderOptions{
 		BatchRows: maxBatchRows, BatchBytes: c.r.batch, BlockSize: int(c.r.cfg.BlockSize),
 		Next: func(full *column.Batch) (*column.Batch, error) {
@@ -425,10 +471,7 @@ func (c *copying) decoder(ctx context.Context, j *job) *decoding {
 			return d.chunk.Next(ctx, full)
 		},
 	})
-	if c.decoders == nil {
-		c.decoders = map[*job]*decoding{}
-	}
-	c.decoders[j] = d
+	c.decoding = d
 	return d
 }
 
@@ -464,11 +507,12 @@ func (l *limited) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// keptFile is a chunk's own file under --keep-temp.
+// keptFile is a chunk's own file under --keep-temp. Its bytes are booked as temp space when they are written out.
 type keptFile struct {
-	f *os.File
-	w *bufio.Writer
-	r *run
+	r      *run
+	f      *os.File
+	w      *bufio.Writer
+	booked int64
 }
 
 func (r *run) keep(j *job, chunk int) (*keptFile, error) {
@@ -478,31 +522,49 @@ func (r *run) keep(j *job, chunk int) (*keptFile, error) {
 	}
 	f, err := os.OpenFile(filepath.Join(r.dir, fmt.Sprintf("%s-%05d.%s", r.spoolName(j), chunk, ext)), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
-		return nil, &copier.TempError{Dir: r.dir, Err: err}
+		return nil, &copier.TempError{Dir: r.dir, Err: errors.Unwrap(err)}
 	}
-	return &keptFile{f: f, w: bufio.NewWriterSize(f, 256<<10), r: r}, nil
+	k := &keptFile{r: r, f: f}
+	k.w = bufio.NewWriterSize(bookedFile{k}, 256<<10)
+	return k, nil
 }
 
 var errTempLimit = errors.New("the kept files are larger than --temp-limit")
 
-func (k *keptFile) Write(p []byte) (int, error) {
-	if !k.r.budget.Charge(int64(len(p))) {
-		return 0, &copier.TempError{Dir: k.r.dir, Err: errTempLimit}
+// bookedFile is the file below the buffer.
+type bookedFile struct{ k *keptFile }
+
+func (b bookedFile) Write(p []byte) (int, error) {
+	if !b.k.r.budget.Charge(int64(len(p))) {
+		return 0, &copier.TempError{Dir: b.k.r.dir, Err: errTempLimit}
 	}
-	n, err := k.w.Write(p)
+	b.k.booked += int64(len(p))
+	n, err := b.k.f.Write(p)
 	if err != nil {
-		err = &copier.TempError{Dir: k.r.dir, Err: err}
+		return n, &copier.TempError{Dir: b.k.r.dir, Err: errors.Unwrap(err)}
 	}
-	return n, err
+	return n, nil
 }
 
-func (k *keptFile) close() error {
+func (k *keptFile) Write(p []byte) (int, error) { return k.w.Write(p) }
+
+// finish writes out what is buffered and closes the file, which stays.
+func (k *keptFile) finish() error {
 	err := k.w.Flush()
-	if cerr := k.f.Close(); err == nil {
-		err = cerr
+	if cerr := k.f.Close(); err == nil && cerr != nil {
+		err = &copier.TempError{Dir: k.r.dir, Err: errors.Unwrap(cerr)}
 	}
-	if err != nil && !errors.Is(err, syscall.EBADF) {
-		return &copier.TempError{Dir: k.r.dir, Err: err}
+	if err == nil {
+		k.f = nil
 	}
-	return nil
+	return err
+}
+
+// discard gives up a file that was not finished; the chunk may be copied again into the same name.
+func (k *keptFile) discard() {
+	if k.f == nil {
+		return
+	}
+	k.f.Close()
+	k.r.budget.Refund(k.booked)
 }
