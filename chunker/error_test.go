@@ -136,6 +136,8 @@ func TestRefusedByServer(t *testing.T) {
 		{Request{Table: `pair`}, &UnsupportedRelationError{}, "composite type public.pair cannot be exported", "", ""},
 		{Request{Table: `mv`}, &UnsupportedRelationError{}, "has not been populated", "REFRESH", ""},
 
+		{Request{SQL: `SELECT a FROM mv`}, &StatementError{}, "has not been populated", "REFRESH", ""},
+
 		{Request{Table: `obs`, Where: "  id >> "}, &StatementError{}, `syntax error at or near ")"`, "", ""},
 		{Request{Table: `obs`, Where: "id = 1 AND wrong = 2"}, &NotFoundError{}, `column "wrong" does not exist`, "", "wrong = 2"},
 		{Request{Table: `obs`, Where: "  -- é\n wrong = 2"}, &NotFoundError{}, `column "wrong" does not exist`, "", "wrong = 2"},

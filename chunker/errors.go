@@ -158,14 +158,13 @@ func (e *ChangedError) Unwrap() error { return e.Err }
 
 // SQLSTATEs that say what was wrong with a user's text.
 const (
-	codeSyntax           = "42601"
 	codeUndefinedTable   = "42P01"
 	codeUndefinedColumn  = "42703"
 	codeInvalidSchema    = "3F000"
 	codeNoPrivilege      = "42501"
 	codeFeature          = "0A000"
 	codeReadOnly         = "25006"
-	codeNotPopulated     = "55000"
+	codeNotReady         = "55000" // a materialized view without rows, among others
 	codeInvalidObjectUse = "42809"
 )
 
@@ -192,8 +191,8 @@ func serverError(err error, u userText) error {
 	switch {
 	case pg.Code == codeNoPrivilege:
 		return &PermissionError{Err: err}
-	case pg.Code == codeUndefinedTable, pg.Code == codeInvalidSchema, pg.Code == codeUndefinedColumn,
-		strings.HasPrefix(pg.Code, "42"), pg.Code == codeFeature, strings.HasPrefix(pg.Code, "22"), pg.Code == codeReadOnly:
+	case strings.HasPrefix(pg.Code, "42"), strings.HasPrefix(pg.Code, "22"), pg.Code == codeInvalidSchema, pg.Code == codeFeature,
+		pg.Code == codeReadOnly, pg.Code == codeNotReady:
 		return &StatementError{Field: u.field, Reason: pg.Message, Hint: pg.Hint, Text: u.text, Position: pos, Err: err}
 	}
 	return err

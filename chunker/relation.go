@@ -145,6 +145,13 @@ func readTree(ctx context.Context, q Querier, root uint32, children, sizes bool)
 	return collect(ctx, q, treeQuery, pgx.RowToStructByPos[facts], fmt.Sprint(root), fmt.Sprint(children), fmt.Sprint(sizes))
 }
 
+func temporaryTable(r RelationRef) error {
+	return &UnsupportedRelationError{
+		Relation: r.String(), Kind: "temporary table", Reason: "only the session that made it can see it",
+		Hint: "make it an ordinary table, or export the query that fills it",
+	}
+}
+
 // check refuses a relation whose rows no other connection can read.
 func (f *facts) check(srv serverFacts) error {
 	bad := func(kind, reason, hint string) error {
@@ -159,7 +166,7 @@ func (f *facts) check(srv serverFacts) error {
 	}
 	switch {
 	case f.Persistence == "t":
-		return bad("temporary table", "only the session that made it can see it", "make it an ordinary table, or export the query that fills it")
+		return temporaryTable(f.ref())
 	case f.Persistence == "u" && srv.Standby:
 		return bad("unlogged table", "a standby has no rows of unlogged tables", "export from the primary")
 	case f.kind() == MaterializedView && !f.Populated:

@@ -276,6 +276,19 @@ func TestOtherKinds(t *testing.T) {
 	}
 }
 
+func TestTemporary(t *testing.T) {
+	t.Parallel()
+	db := open(t, pgtest.Database(t))
+	exec(t, db.scout, "CREATE TEMP TABLE tt (a int)")
+	for _, req := range []Request{{Table: "tt"}, {SQL: "SELECT a FROM tt"}, {SQL: "SELECT count(*) FROM tt"}} {
+		_, err := Resolve(t.Context(), db.scout, req)
+		var bad *UnsupportedRelationError
+		if !errors.As(err, &bad) || bad.Kind != "temporary table" {
+			t.Errorf("%+v: %v", req, err)
+		}
+	}
+}
+
 // TestExtensionTables imitates the catalogs by which the extensions' tables
 // are recognised.
 func TestExtensionTables(t *testing.T) {
@@ -393,11 +406,16 @@ func TestGrants(t *testing.T) {
 	}{
 		{Request{Table: "open_"}, "no permission to read public.open_: SELECT is not granted on column secret"},
 		{Request{Table: "open_", Columns: []string{"a", "secret"}}, "no permission to read public.open_: SELECT is not granted on column secret"},
-		{Request{Table: "open_", Columns: []string{"a"}, Where: "secret = 's'"}, "permission denied"},
+		{Request{Table: "open_", Columns: []string{"a"}, Where: "secret = 's'"}, "no permission to read public.open_: SELECT is not granted on column secret"},
 		{Request{Table: "shut"}, "no permission to read public.shut: SELECT is not granted"},
 		{Request{Table: "cellar.t"}, "permission denied for schema cellar"},
-		{Request{SQL: "SELECT secret FROM open_"}, "permission denied for table open_"},
-		{Request{SQL: "SELECT count(*) FROM shut"}, "permission denied for table shut"},
+		{Request{SQL: "SELECT a, secret FROM open_"}, "no permission to read public.open_: SELECT is not granted on column secret"},
+		{Request{SQL: "SELECT * FROM public.open_ o"}, "no permission to read public.open_: SELECT is not granted on column secret"},
+		{Request{SQL: "SELECT a FROM open_ WHERE upper(secret) = 'S'"}, "no permission to read public.open_: SELECT is not granted on column secret"},
+		{Request{SQL: "SELECT secret FROM open_ LIMIT 5"}, "permission denied for table open_"},
+		{Request{SQL: "SELECT a FROM shut"}, "no permission to read public.shut: SELECT is not granted"},
+		{Request{SQL: "SELECT a FROM cellar.t"}, "permission denied for schema cellar"},
+		{Request{SQL: "SELECT count(*) FROM shut"}, "no permission to read public.shut: SELECT is not granted"},
 	} {
 		_, err := db.plan(t, c.req, Options{})
 		var denied *PermissionError

@@ -293,6 +293,17 @@ func (t *Target) resolveTable(ctx context.Context, q Querier, srv serverFacts) (
 		return "", err
 	}
 	t.Relation, t.alias = root.ref(), root.Name
+	if srv.Standby {
+		members, err := readTree(ctx, q, oid, true, false)
+		if err != nil {
+			return "", err
+		}
+		for i := range members {
+			if members[i].Persistence == "u" {
+				return "", members[i].check(srv)
+			}
+		}
+	}
 	all, err := readColumns(ctx, q, oid)
 	if err != nil {
 		return "", err
@@ -402,13 +413,15 @@ func (t *Target) explainError(ctx context.Context, q Querier, statement string, 
 			return err
 		}
 		if _, err := explain(ctx, q, statement); err != nil {
-			return serverError(cause, at)
+			return t.denied(ctx, q, cause, at)
 		}
 		locked, err := lockedRelations(ctx, q)
 		if err != nil {
 			return err
 		}
 		return t.hidden(ctx, q, locked, cause)
+	case pg.Code == codeNoPrivilege:
+		return t.denied(ctx, q, cause, at)
 	case pg.Code == codeUndefinedTable, pg.Code == codeUndefinedColumn, pg.Code == codeInvalidSchema:
 		missing := NotFoundError{Field: at.field, What: "relation", Name: excerptName(pg, at), Hint: pg.Hint, Err: cause}
 		switch pg.Code {
@@ -420,6 +433,55 @@ func (t *Target) explainError(ctx context.Context, q Querier, statement string, 
 		return &missingError{missing, serverError(cause, at).(*StatementError)}
 	}
 	return serverError(cause, at)
+}
+
+// denied names the columns that a table's condition, or a plain scan, may not
+// read. The server's own message names the table alone.
+func (t *Target) denied(ctx context.Context, q Querier, cause error, at userText) error {
+	plain := serverError(cause, at)
+	if err := run(ctx, q, "ROLLBACK TO SAVEPOINT validate"); err != nil {
+		return errors.Join(plain, err)
+	}
+	rel, text := t.Relation, t.where
+	if t.scan != nil {
+		oid, err := one(ctx, q, lookupQuery, pgx.RowTo[uint32], t.scan.name.text)
+		if err != nil || oid == 0 {
+			return plain // a schema that may not be used, for one
+		}
+		tree, err := readTree(ctx, q, oid, false, false)
+		if err != nil || len(tree) == 0 {
+			return plain
+		}
+		rel, text = tree[0].ref(), t.stmt.text
+	}
+	if rel.OID == 0 {
+		return plain
+	}
+	all, err := readColumns(ctx, q, rel.OID)
+	if err != nil {
+		return errors.Join(plain, err)
+	}
+	tokens, err := lex(text)
+	if err != nil {
+		return plain
+	}
+	granted, every := 0, t.scan != nil && slices.ContainsFunc(t.scan.items, func(it scanItem) bool { return it.star })
+	var denied []string
+	for _, c := range all {
+		if c.Attnum > 0 && c.MayRead {
+			granted++
+		}
+		named := every && c.Attnum > 0 || slices.ContainsFunc(tokens, func(k token) bool { return k.name() && k.val == c.Name })
+		if named && !c.MayRead {
+			denied = append(denied, display(c.Name))
+		}
+	}
+	if granted == 0 {
+		denied = nil // the whole table
+	} else if len(denied) == 0 {
+		return plain
+	}
+	return &PermissionError{Relation: rel.String(), Columns: denied, Hint: fmt.Sprintf("GRANT SELECT ON %s TO the role", rel), Err: cause}
 }
 
 // hidden names the relations whose rows row security hides.
@@ -529,7 +591,8 @@ func oidsOf(refs []RelationRef) []uint32 {
 // what a statement that was planned in it reads, views and what is behind
 // them included. Our own queries lock nothing but catalogs.
 const lockedRelationsQuery = `
-SELECT DISTINCT c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text
+SELECT DISTINCT c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text,
+       c.relpersistence = 't'
 FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_class c ON c.oid = l.relation JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE l.locktype = 'relation' AND l.granted AND l.pid = pg_catalog.pg_backend_pid()
   AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database())
@@ -547,7 +610,19 @@ func refRow(row pgx.CollectableRow) (RelationRef, error) {
 }
 
 func lockedRelations(ctx context.Context, q Querier) ([]RelationRef, error) {
-	return collect(ctx, q, lockedRelationsQuery, refRow)
+	return collect(ctx, q, lockedRelationsQuery, func(row pgx.CollectableRow) (RelationRef, error) {
+		var r RelationRef
+		var kind string
+		var temporary bool
+		if err := row.Scan(&r.OID, &r.Schema, &r.Name, &kind, &temporary); err != nil {
+			return r, err
+		}
+		r.Kind = RelationKind(kind[0])
+		if temporary {
+			return r, temporaryTable(r)
+		}
+		return r, nil
+	})
 }
 
 // descendantsQuery reads what inherits from the given relations or is a

@@ -290,3 +290,47 @@ func TestUnsplit(t *testing.T) {
 		}
 	})
 }
+
+// TestOpaque runs statements that are not split: as they are, and wrapped
+// where columns travel as text, in their own order.
+func TestOpaque(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, obsTable...)
+	db := open(t, dsn)
+	for _, sql := range []string{
+		`SELECT stn, count(*) AS n FROM obs GROUP BY stn ORDER BY n DESC, stn;`,
+		`SELECT DISTINCT ON (stn) stn, id FROM obs ORDER BY stn, id DESC -- the last`,
+		`SELECT id, lag(id) OVER (ORDER BY id) AS l FROM obs WHERE id < 500 ORDER BY id DESC LIMIT 100 OFFSET 3`,
+		`WITH RECURSIVE r(n) AS (VALUES (1) UNION ALL SELECT n + 1 FROM r WHERE n < 50) SELECT n, n * 2 AS "N ""2""" FROM r`,
+		`VALUES (1, 'a'), (2, NULL), (3, '')`,
+		`TABLE other`,
+		`(SELECT id FROM other WHERE id < 5) UNION ALL (SELECT id FROM other WHERE id > 95) ORDER BY 1 DESC`,
+		`((SELECT 1 AS a))`,
+		`SELECT ROW(1, 'x') AS r, ARRAY[ROW(1, 2)] AS ra, NULL AS n, 'u' AS u, pg_sleep(0) AS v`,
+		`SELECT o.id, x.k FROM obs o LEFT JOIN other x ON x.id = o.id WHERE o.id < 200 ORDER BY o.id DESC`,
+		`SELECT g FROM generate_series(1, 1000) g`,
+		`SELECT unnest(arr) AS u, id FROM obs WHERE id < 100 ORDER BY id, u`,
+		`SELECT`,
+		`SELECT /* nothing */ FROM other`,
+	} {
+		e := db.mustPlan(t, Request{SQL: sql}, Options{ChunkBytes: 8192})
+		p := e.plan
+		if p.Len() != 1 || p.Sources[0].Scan != Own || p.Why == "" || p.Kind == "" {
+			t.Errorf("%s: %d chunks by %s: %s", sql, p.Len(), p.Sources[0].Scan, p.Why)
+		}
+		whole := strings.TrimSuffix(sql, ";")
+		if got := p.SQL(p.At(0), nil); !strings.HasPrefix(sql, got) {
+			t.Errorf("%s is run as %s", sql, got)
+		}
+		exec(t, e.coord, strings.Join(Own.Settings(), "; "))
+		if d := differ(e.rows(nil), copyOut(t, e.coord, whole)); d != "" {
+			t.Errorf("%s: %s", sql, d)
+		}
+		if len(p.Columns) > 0 {
+			if d := differ(e.rows(e.asText()), copyOut(t, e.coord, e.textOf(whole))); d != "" {
+				t.Errorf("%s: as text: %s", sql, d)
+			}
+		}
+	}
+}
