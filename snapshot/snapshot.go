@@ -81,7 +81,8 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig, opt Options) (_ *Snapshot, e
 	s := &Snapshot{cfg: pinned, conn: conn, opt: opt, requests: make(chan chan exported)}
 	defer func() {
 		if err != nil {
-			s.Close(context.WithoutCancel(ctx))
+			err = Broken(conn, err)
+			s.Close(ctx)
 		}
 	}()
 	if s.server, err = identify(ctx, conn); err != nil {
@@ -121,6 +122,24 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig, opt Options) (_ *Snapshot, e
 		return nil, err
 	}
 	return s, nil
+}
+
+// Broken makes a *ConnectError of an error on conn that is the loss of the connection and nothing else.
+func Broken(conn *pgx.Conn, err error) error {
+	var pg *pgconn.PgError
+	var lock *LockError
+	switch {
+	case err == nil, errors.As(err, &lock), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.As(err, &pg):
+		if !strings.HasPrefix(pg.Code, "57P") && !strings.HasPrefix(pg.Code, "08") {
+			return err
+		}
+		err = pg // without what is said of it at every level above
+	case !conn.IsClosed():
+		return err
+	}
+	return &ConnectError{Err: fmt.Errorf("the connection was lost before the first row: %w", err)}
 }
 
 // prepare calls Options.Prepare. The planner too waits for locks; a lock_timeout would need a transaction around, or would

@@ -144,6 +144,9 @@ func judge(err error) verdict {
 	if tries := findAll[*pgconn.ConnectError](err); len(tries) > 0 {
 		return connectVerdict(tries)
 	}
+	if e, ok := errors.AsType[*snapshot.ConnectError](err); ok {
+		return verdict{code: codeConnect, message: e.Error(), hint: "start again"}
+	}
 
 	// The statement and its relations.
 	if e, ok := errors.AsType[*chunker.StatementError](err); ok {

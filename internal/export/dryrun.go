@@ -23,7 +23,7 @@ func DryRun(ctx context.Context, cfg Config) (*PlanReport, error) {
 	}
 	defer snap.Close(ctx)
 	if err := r.makePlans(ctx, snap); err != nil {
-		return nil, err
+		return nil, snapshot.Broken(snap.Conn(), err)
 	}
 	rep := &PlanReport{Server: snap.ServerVersion()}
 	// Superuser-reserved connections are free for superusers only; count none of them.

@@ -167,3 +167,27 @@ func TestPgBouncer(t *testing.T) {
 		}
 	}
 }
+
+// A connection that is lost before the first row is one, not a fault of the statement.
+func TestLostWhilePlanning(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t (i int)")
+	holder, killer := pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
+	if _, err := holder.Exec(t.Context(), "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE"); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for range 200 {
+			tag, err := killer.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fast-export' AND wait_event_type = 'Lock' AND datname = current_database()")
+			if err != nil || tag.RowsAffected() > 0 {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	_, err := Run(t.Context(), config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t), "o.parquet")}))
+	var ce *snapshot.ConnectError
+	if !errors.As(err, &ce) || !strings.Contains(err.Error(), "lost before the first row") {
+		t.Errorf("got %v, want a *ConnectError", err)
+	}
+}

@@ -93,7 +93,7 @@ func runOnce(ctx context.Context, cfg Config) (_ *Result, err error) {
 		r.warn(w)
 	}
 	if err := r.makePlans(ctx, snap); err != nil {
-		return nil, err
+		return nil, snapshot.Broken(snap.Conn(), err)
 	}
 	err = r.execute(ctx, snap)
 	if err == nil {
