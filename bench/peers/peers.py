@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time fast-export beside other ways from Postgres to one zstd Parquet file, in one interleaved run.
 
-    bench/peers/run.sh --dsn "host=… dbname=…" --table obs_sbn [--rounds 5] [--only NAME …]
+    bench/peers/peers.py --dsn "host=… dbname=…" --table obs_sbn [--rounds 5] [--only NAME …]
 
 Every way reads the same table of the same server and writes zstd Parquet with row groups of 1,000,000 rows where the tool
 lets one choose. A round runs each way once, in turn, so that drift of the machine hits all alike; figures are medians over
