@@ -95,16 +95,34 @@ func opaque(f arrow.Field) bool {
 }
 
 // bounds are the least and the greatest of some values, each kept in the form that its order compares fastest.
+//
+// A NaN takes the bounds away for good. The format says to leave NaN out of them, but then readers go wrong: DuckDB 2.0
+// and pyarrow 26 take every row of a row group for x <= 5 whose maximum is 5, the NaN too.
 type bounds struct {
-	has      bool
-	lo, hi   int64   // integers, and booleans as 0 and 1; unsigned ones with the topmost bit flipped. Bytes: see prefix
-	flo, fhi float64 // floats
-	blo, bhi []byte  // bytes, the first maxBound+1 of them: enough to tell whether more follow
+	has, nan bool
+	// The values as numbers whose order is theirs: booleans as 0 and 1, unsigned integers with the topmost bit flipped,
+	// floats by sortable, bytes by prefix.
+	lo, hi   int64
+	blo, bhi []byte // bytes: the first maxBound+1 of them, enough to tell whether more follow
 }
 
-func (b *bounds) reset() { b.has, b.blo, b.bhi = false, b.blo[:0], b.bhi[:0] }
+func (b *bounds) reset() { b.has, b.nan, b.blo, b.bhi = false, false, b.blo[:0], b.bhi[:0] }
 
 const signBit = math.MinInt64
+
+// sortable turns the bits of a float64 into a number that orders as it does, -0 below 0, and back again. NaN is beyond
+// the infinities, at either end.
+func sortable(u int64) int64 { return u ^ int64(uint64(u>>63)>>1) }
+
+// sortable32 is sortable for float32.
+func sortable32(u int32) int32 { return u ^ int32(uint32(u>>31)>>1) }
+
+const (
+	positiveInfinity64 = 0x7ff0000000000000
+	positiveInfinity32 = 0x7f800000
+	negativeInfinity64 = -positiveInfinity64 - 1 // sortable
+	negativeInfinity32 = -positiveInfinity32 - 1
+)
 
 func (b *bounds) words(lo, hi int64) {
 	if !b.has {
@@ -165,61 +183,55 @@ func (b *bounds) add(o order, v []byte, width int) {
 		}
 		b.words(lo, hi)
 	case orderFloat32:
-		lo, hi := b.floats()
-		l, h := float32(lo), float32(hi)
-		for ; len(v) >= 4; v = v[4:] {
-			x := math.Float32frombits(le.Uint32(v))
-			if x < l { // never for NaN
-				l = x
-			}
-			if x > h {
-				h = x
-			}
+		if b.nan {
+			return
 		}
-		b.setFloats(float64(l), float64(h))
-	case orderFloat64:
-		lo, hi := b.floats()
+		lo, hi := int32(math.MaxInt32), int32(math.MinInt32)
 		for ; len(v) >= 8; v = v[8:] {
-			x := math.Float64frombits(le.Uint64(v))
-			if x < lo {
-				lo = x
-			}
-			if x > hi {
-				hi = x
-			}
+			x, y := sortable32(int32(le.Uint32(v))), sortable32(int32(le.Uint32(v[4:])))
+			lo, hi = min(lo, x, y), max(hi, x, y)
 		}
-		b.setFloats(lo, hi)
+		for ; len(v) >= 4; v = v[4:] {
+			x := sortable32(int32(le.Uint32(v)))
+			lo, hi = min(lo, x), max(hi, x)
+		}
+		if lo < negativeInfinity32 || hi > positiveInfinity32 {
+			b.nan = true
+			return
+		}
+		b.words(int64(lo), int64(hi))
+	case orderFloat64:
+		if b.nan {
+			return
+		}
+		lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
+		for ; len(v) >= 16; v = v[16:] {
+			x, y := sortable(int64(le.Uint64(v))), sortable(int64(le.Uint64(v[8:])))
+			lo, hi = min(lo, x, y), max(hi, x, y)
+		}
+		for ; len(v) >= 8; v = v[8:] {
+			x := sortable(int64(le.Uint64(v)))
+			lo, hi = min(lo, x), max(hi, x)
+		}
+		if lo < negativeInfinity64 || hi > positiveInfinity64 {
+			b.nan = true
+			return
+		}
+		b.words(lo, hi)
 	case orderFloat16:
-		lo, hi := b.floats()
 		for ; len(v) >= 2; v = v[2:] {
 			x := fromHalf(le.Uint16(v))
-			if x < lo {
-				lo = x
+			if math.IsNaN(x) {
+				b.nan = true
+				return
 			}
-			if x > hi {
-				hi = x
-			}
+			s := sortable(int64(math.Float64bits(x)))
+			b.words(s, s)
 		}
-		b.setFloats(lo, hi)
 	case orderBytes, orderText, orderDecimal:
 		for ; len(v) >= width && width > 0; v = v[width:] {
 			b.addBytes(o, v[:width])
 		}
-	}
-}
-
-// floats gives the bounds to go on from. Without any they are inside out: only NaN, which compares with nothing, leaves
-// them so, and a lone infinity leaves one of them where it was, which is right.
-func (b *bounds) floats() (lo, hi float64) {
-	if b.has {
-		return b.flo, b.fhi
-	}
-	return math.Inf(1), math.Inf(-1)
-}
-
-func (b *bounds) setFloats(lo, hi float64) {
-	if lo <= hi {
-		b.has, b.flo, b.fhi = true, lo, hi
 	}
 }
 
@@ -264,16 +276,11 @@ func (b *bounds) addBytes(o order, v []byte) {
 
 // merge takes in what p has seen.
 func (b *bounds) merge(o order, p *bounds) {
+	b.nan = b.nan || p.nan
 	if !p.has {
 		return
 	}
 	switch o {
-	case orderFloat16, orderFloat32, orderFloat64:
-		if b.has {
-			b.flo, b.fhi = min(b.flo, p.flo), max(b.fhi, p.fhi)
-		} else {
-			b.has, b.flo, b.fhi = true, p.flo, p.fhi
-		}
 	case orderBytes, orderText, orderDecimal:
 		b.addBytes(o, p.blo)
 		b.addBytes(o, p.bhi)
@@ -291,7 +298,7 @@ type encoded struct {
 
 // encode gives b in its PLAIN form, shortened where it is long; slab is where the bytes go.
 func (b *bounds) encode(o order, slab *[]byte) encoded {
-	if !b.has {
+	if !b.has || b.nan {
 		return encoded{}
 	}
 	out := encoded{has: true, minExact: true, maxExact: true}
@@ -316,9 +323,8 @@ func (b *bounds) encode(o order, slab *[]byte) encoded {
 		cut = len(s)
 		s = le.AppendUint64(s, uint64(hi))
 	case orderFloat32, orderFloat64, orderFloat16:
-		// a zero may stand for values of the other sign: the format wants the outer one
-		lo, hi := b.flo, b.fhi
-		if lo == 0 {
+		lo, hi := b.number(o, b.lo), b.number(o, b.hi)
+		if lo == 0 { // of either sign: readers shall expect both
 			lo = math.Copysign(0, -1)
 		}
 		if hi == 0 {
@@ -363,6 +369,14 @@ func (b *bounds) encode(o order, slab *[]byte) encoded {
 	out.min, out.max = s[at:cut:cut], s[cut:len(s):len(s)]
 	*slab = s
 	return out
+}
+
+// number is the float of a bound.
+func (b *bounds) number(o order, bound int64) float64 {
+	if o == orderFloat32 {
+		return float64(math.Float32frombits(uint32(sortable32(int32(bound)))))
+	}
+	return math.Float64frombits(uint64(sortable(bound)))
 }
 
 // wholeRunes drops the beginning of a rune at the end of v.

@@ -15,16 +15,18 @@ type scratch struct {
 	out    []byte
 	trial  []byte
 	header compact
-	spare  [][]dictSlot     // tables of minSlots for reuse
-	zstd   [4]*zstd.Encoder // by strength; kept for the goroutine's life, which arrow-go's do not
+	spare  [][]dictSlot        // tables of minSlots for reuse
+	zstd   [4][2]*zstd.Encoder // by strength and literals; kept for the goroutine's life, which arrow-go's do not
 }
 
 func newScratch() *scratch { return &scratch{} }
 
 func (s *scratch) close() {
-	for _, z := range s.zstd {
-		if z != nil {
-			z.Close() // a writer without a sink has nothing to flush and cannot fail
+	for _, pair := range s.zstd {
+		for _, z := range pair {
+			if z != nil {
+				z.Close() // a writer without a sink has nothing to flush and cannot fail
+			}
 		}
 	}
 }
@@ -42,13 +44,14 @@ func (s *scratch) trim() {
 // default would cost each goroutine 4 to 8 MiB.
 const zstdWindow = 1 << 20
 
-// compress gives src compressed, valid until the next call, or src itself for None.
-func (s *scratch) compress(c Compression, src []byte) []byte {
+// compress gives src compressed, valid until the next call, or src itself for None. With literals, zstd spends time on
+// stretches without matches too, which for floats takes more than it gives.
+func (s *scratch) compress(c Compression, src []byte, literals bool) []byte {
 	switch c.Codec {
 	case None:
 		return src
 	case Zstd:
-		s.out = s.zstdEncoder(c.Level).EncodeAll(src, s.out[:0])
+		s.out = s.zstdEncoder(c.Level, literals).EncodeAll(src, s.out[:0])
 	default:
 		codec := libraryCodecs[c.Codec]
 		if n := int(codec.CompressBound(int64(len(src)))); cap(s.out) < n {
@@ -60,16 +63,20 @@ func (s *scratch) compress(c Compression, src []byte) []byte {
 }
 
 // compressedLen is the length that src would get.
-func (s *scratch) compressedLen(c Compression, src []byte) int { return len(s.compress(c, src)) }
+func (s *scratch) compressedLen(c Compression, src []byte) int { return len(s.compress(c, src, false)) }
 
-func (s *scratch) zstdEncoder(level int) *zstd.Encoder {
+func (s *scratch) zstdEncoder(level int, literals bool) *zstd.Encoder {
 	strength := zstd.EncoderLevelFromZstd(level)
-	z := &s.zstd[strength-zstd.SpeedFastest]
+	literals = literals || strength > zstd.SpeedDefault // the stronger ones always do
+	z := &s.zstd[strength-zstd.SpeedFastest][0]
+	if literals {
+		z = &s.zstd[strength-zstd.SpeedFastest][1]
+	}
 	if *z == nil {
 		var err error
 		// Without the frame's own checksum: the page header has one.
 		if *z, err = zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderLevel(strength),
-			zstd.WithEncoderCRC(false), zstd.WithZeroFrames(true), zstd.WithWindowSize(zstdWindow)); err != nil {
+			zstd.WithEncoderCRC(false), zstd.WithZeroFrames(true), zstd.WithWindowSize(zstdWindow), zstd.WithAllLitEntropyCompression(literals)); err != nil {
 			panic(err) // the options are constants
 		}
 	}

@@ -117,6 +117,24 @@ func readDelta(b []byte, width int) (out []byte) {
 	return out
 }
 
+// readDeltaLength reads DELTA_LENGTH_BYTE_ARRAY, as PLAIN values.
+func readDeltaLength(b []byte, lengths []byte) (out []byte) {
+	head := len(appendDelta(nil, lengths, 4)) // what appendDelta writes is under test elsewhere
+	if !bytes.Equal(readDelta(b[:head], 4), lengths) {
+		panic("other lengths")
+	}
+	b = b[head:]
+	for ; len(lengths) > 0; lengths = lengths[4:] {
+		n := le.Uint32(lengths)
+		out = append(append(out, lengths[:4]...), b[:n]...)
+		b = b[n:]
+	}
+	if len(b) > 0 {
+		panic("bytes behind the last value")
+	}
+	return out
+}
+
 func readSplit(b []byte, width int) []byte {
 	out := make([]byte, len(b))
 	n := len(b) / width
@@ -187,6 +205,18 @@ func FuzzEncoders(f *testing.F) {
 			if got := readSplit(behind(appendSplit(bytes.Clone(prefix), v, width)), width); !bytes.Equal(got, v) {
 				t.Errorf("byte stream split of width %d: %x, want %x", width, got, v)
 			}
+		}
+
+		var texts, lengths []byte
+		for rest := in; len(rest) > 0; {
+			n := min(int(rest[0])%40, len(rest)-1)
+			texts = append(le.AppendUint32(texts, uint32(n)), rest[1:1+n]...)
+			lengths = le.AppendUint32(lengths, uint32(n))
+			rest = rest[1+n:]
+		}
+		room := bytes.Clone(prefix)
+		if got := readDeltaLength(behind(appendDeltaLength(bytes.Clone(prefix), texts, &room)), lengths); !bytes.Equal(got, texts) {
+			t.Errorf("byte arrays: %q, want %q", got, texts)
 		}
 
 		bools := make([]byte, len(in))
@@ -349,7 +379,7 @@ func TestAuto(t *testing.T) {
 		return func(b array.Builder, i int) { b.(*array.Float64Builder).Append(f(i)) }
 	}
 	null := func(b array.Builder, _ int) { b.AppendNull() }
-	const dict, delta, split, plain = "RLE_DICTIONARY", "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT", "PLAIN"
+	const dict, delta, split, plain, lengths = "RLE_DICTIONARY", "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT", "PLAIN", "DELTA_LENGTH_BYTE_ARRAY"
 	cases := []struct {
 		name string
 		typ  arrow.DataType
@@ -358,7 +388,7 @@ func TestAuto(t *testing.T) {
 	}{
 		{"text of a few", arrow.BinaryTypes.String, text(func(int) string { return fmt.Sprint("station ", g.IntN(10)) }), dict},
 		{"text of thousands", arrow.BinaryTypes.String, text(func(int) string { return fmt.Sprint("MPS ", g.IntN(4000)) }), dict},
-		{"text that never repeats", arrow.BinaryTypes.String, text(func(i int) string { return fmt.Sprint("obs", i) }), plain},
+		{"text that never repeats", arrow.BinaryTypes.String, text(func(i int) string { return fmt.Sprint("obs", i) }), lengths},
 		{"an id", arrow.PrimitiveTypes.Int64, i64(func(i int) int64 { return 1e15 + int64(i) }), delta},
 		{"an id, four times each", arrow.PrimitiveTypes.Int64, i64(func(i int) int64 { return int64(i / 4) }), delta},
 		{"few integers", arrow.PrimitiveTypes.Int64, i64(func(int) int64 { return 1e9 * int64(g.IntN(50)) }), dict},
@@ -411,7 +441,7 @@ func TestDictionaryGivesUp(t *testing.T) {
 	for _, hint := range []Encoding{Auto, Dictionary} {
 		opt := Options{Encodings: []Encoding{hint, hint, hint}, layout: layout{pageRows: 256, pageBytes: 1 << 20, dictBytes: 1000}}
 		path := write(t, opt, rec, 100, 1400, 1401, 1800)
-		want := []string{"RLE_DICTIONARY+BYTE_STREAM_SPLIT", "RLE_DICTIONARY+PLAIN", "RLE_DICTIONARY+DELTA_BINARY_PACKED"}
+		want := []string{"RLE_DICTIONARY+BYTE_STREAM_SPLIT", "RLE_DICTIONARY+DELTA_LENGTH_BYTE_ARRAY", "RLE_DICTIONARY+DELTA_BINARY_PACKED"}
 		for i := range want {
 			if got := encodingsOf(t, path, i); got != want[i] {
 				t.Errorf("%s of leaf %d: %s, want %s", hint, i, got, want[i])

@@ -257,7 +257,7 @@ func (o *oracle) compare(a, b []byte) int {
 	return o.number(a).Cmp(o.number(b))
 }
 
-// extremes gives the least and the greatest value; nil if there is none but NaN.
+// extremes gives the least and the greatest value; nil if there is a NaN among them.
 func (o *oracle) extremes(b *column.Buffer) (least, greatest []byte) {
 	for data := b.Data; len(data) > 0; {
 		w := o.leaf.Width
@@ -269,7 +269,7 @@ func (o *oracle) extremes(b *column.Buffer) (least, greatest []byte) {
 			v, data = data[4:4+n], data[4+n:]
 		}
 		if o.kind != "bytes" && o.kind != "text" && o.number(v) == nil {
-			continue
+			return nil, nil
 		}
 		if least == nil || o.compare(v, least) < 0 {
 			least = v

@@ -15,11 +15,12 @@ import (
 // Parquet's own numbers for encodings.
 // Source: enum Encoding in parquet.thrift
 const (
-	thriftPlain     = 0
-	thriftRLE       = 3
-	thriftDelta     = 5
-	thriftRLEDict   = 8
-	thriftByteSplit = 9
+	thriftPlain       = 0
+	thriftRLE         = 3
+	thriftDelta       = 5
+	thriftDeltaLength = 6
+	thriftRLEDict     = 8
+	thriftByteSplit   = 9
 )
 
 const maxPageBytes = math.MaxInt32 // a page's sizes are int32 in its header
@@ -52,12 +53,13 @@ type piece struct {
 // Values gather in the open page either as indices into the row group's dictionary or, PLAIN, in raw; the page is laid
 // out when it is full. A page in the first form can turn into the second at any value, which is how a dictionary gives up.
 type leafEncoder struct {
-	w     *Writer
-	index int
-	leaf  *column.Leaf
-	hint  Encoding
-	order order
-	lay   layout
+	w      *Writer
+	index  int
+	leaf   *column.Leaf
+	hint   Encoding
+	isDict bool // of Arrow's dictionary type
+	order  order
+	lay    layout
 
 	// guarded by the pool's mutex
 	queue  []piece
@@ -113,14 +115,14 @@ type columnChunk struct {
 	entries  int64   // values with nulls
 	nulls    int64   // entries without a value
 	rawBytes int64   // of all pages, headers included, before compression
-	counts   [4]int  // data pages by encoding: see pageEncodings
+	counts   [5]int  // data pages by encoding: see pageEncodings
 	bounds   bounds  // of all values
 	stats    encoded // bounds as the footer has them
 	slab     []byte  // where encoded bounds lie
 }
 
 // pageEncodings are the encodings of data pages, in the order in which a chunk's metadata names them.
-var pageEncodings = [...]int32{thriftRLEDict, thriftPlain, thriftByteSplit, thriftDelta}
+var pageEncodings = [...]int32{thriftRLEDict, thriftPlain, thriftByteSplit, thriftDelta, thriftDeltaLength}
 
 // run does one task.
 func (e *leafEncoder) run(s *scratch, p piece) error {
@@ -586,6 +588,10 @@ func (e *leafEncoder) otherwise(s *scratch, values []byte) Encoding {
 		if s.page = appendDelta(s.page[:0], values, e.leaf.Width); len(s.page) < len(values)/16*15 {
 			return DeltaBinaryPacked
 		}
+	case column.ByteArray:
+		if !e.isDict { // as which pyarrow reads nothing but indices and plain values
+			return DeltaLengthByteArray
+		}
 	}
 	return Plain
 }
@@ -727,6 +733,10 @@ func (e *leafEncoder) endPage(s *scratch, g *rowGroup) error {
 			encoding = 3
 			body = appendDelta(append(s.page[:0], s.levels...), values, l.Width)
 			s.page = body
+		case e.other == DeltaLengthByteArray:
+			encoding = 4
+			body = appendDeltaLength(append(s.page[:0], s.levels...), values, &s.trial)
+			s.page = body
 		case l.Physical == column.Bool:
 			body = appendBools(append(s.page[:0], s.levels...), values)
 			s.page = body
@@ -738,7 +748,10 @@ func (e *leafEncoder) endPage(s *scratch, g *rowGroup) error {
 			s.page = body
 		}
 	}
-	p, err := e.put(s, g, body, func(h *compact) {
+	// Without lengths between them, and in the constant bytes of decimals, few things match, and all there is to gain is in
+	// how often each byte occurs.
+	literals := encoding == 4 || encoding == 1 && e.order == orderDecimal
+	p, err := e.put(s, g, body, literals, func(h *compact) {
 		h.begin(5)
 		h.i32(1, int32(entries))
 		h.i32(2, pageEncodings[encoding])
@@ -770,14 +783,14 @@ const (
 	thriftDictPage = 2
 )
 
-// put compresses a page's body and stores it behind its header. special writes the part of the header that is the page
-// type's own.
+// put compresses a page's body and stores it behind its header. literals says that bytes without matches are worth
+// compressing; special writes the part of the header that is the page type's own.
 // Source: struct PageHeader in parquet.thrift
-func (e *leafEncoder) put(s *scratch, g *rowGroup, body []byte, special func(*compact), pageType int32) (page, error) {
+func (e *leafEncoder) put(s *scratch, g *rowGroup, body []byte, literals bool, special func(*compact), pageType int32) (page, error) {
 	if len(body) > maxPageBytes {
 		return page{}, e.tooLarge(len(body))
 	}
-	data := s.compress(e.w.compression, body)
+	data := s.compress(e.w.compression, body, literals)
 	if len(data) > maxPageBytes {
 		return page{}, e.tooLarge(len(data))
 	}
@@ -812,7 +825,7 @@ func (e *leafEncoder) endChunk(s *scratch, g *rowGroup) error {
 	c := e.chunk
 	if c.counts[0] > 0 {
 		var err error
-		if c.dict, err = e.put(s, g, e.dict.data, func(h *compact) {
+		if c.dict, err = e.put(s, g, e.dict.data, false, func(h *compact) {
 			h.begin(7)
 			h.i32(1, int32(e.dict.n))
 			h.i32(2, thriftPlain)

@@ -98,14 +98,15 @@ type Encoding uint8
 
 // The encodings that a leaf may be given. Auto decides for each row group from the values alone.
 const (
-	Auto              Encoding = iota
-	Plain                      // values one behind the other
-	Dictionary                 // indices into the row group's values; gives up where the dictionary would grow too large
-	ByteStreamSplit            // floats: first bytes together, second bytes together, …
-	DeltaBinaryPacked          // integers: packed differences to the value before
+	Auto                 Encoding = iota
+	Plain                         // values one behind the other
+	Dictionary                    // indices into the row group's values; gives up where the dictionary would grow too large
+	ByteStreamSplit               // floats: first bytes together, second bytes together, …
+	DeltaBinaryPacked             // integers: packed differences to the value before
+	DeltaLengthByteArray          // text and bytes: packed lengths, then the bytes
 )
 
-var encodingNames = [...]string{"auto", "plain", "dictionary", "byte_stream_split", "delta_binary_packed"}
+var encodingNames = [...]string{"auto", "plain", "dictionary", "byte_stream_split", "delta_binary_packed", "delta_length_byte_array"}
 
 func (e Encoding) String() string {
 	if int(e) < len(encodingNames) {

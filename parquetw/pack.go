@@ -183,6 +183,24 @@ func appendDeltaBlock(dst []byte, ds *[deltaBlock]int64, n int, lo int64, mask u
 	return dst
 }
 
+// appendDeltaLength appends DELTA_LENGTH_BYTE_ARRAY of v, PLAIN byte arrays: their lengths by appendDelta, then the bytes.
+// lengths is room to work in.
+// Source: https://parquet.apache.org/docs/file-format/data-pages/encodings/#DELTALENGTHBYTEARRAY
+func appendDeltaLength(dst, v []byte, lengths *[]byte) []byte {
+	ls := (*lengths)[:0]
+	for at := 0; at < len(v); at += 4 + int(le.Uint32(v[at:])) {
+		ls = append(ls, v[at:at+4]...)
+	}
+	*lengths = ls
+	dst = appendDelta(dst, ls, 4)
+	for len(v) > 0 {
+		n := 4 + int(le.Uint32(v))
+		dst = append(dst, v[4:n]...)
+		v = v[n:]
+	}
+	return dst
+}
+
 // append32 appends 32 values of so many bits each.
 func append32(dst []byte, v *[deltaMini]int64, width int) []byte {
 	if width == 0 {

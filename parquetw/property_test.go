@@ -49,10 +49,10 @@ func randomOptions(g generator, s *arrow.Schema) Options {
 	if err != nil {
 		panic(err)
 	}
-	if g.IntN(2) == 0 {
+	if fields := leafFields(nil, s.Fields()); g.IntN(2) == 0 {
 		for i := range leaves {
 			e := Encoding(g.IntN(len(encodingNames)))
-			if fits(e, &leaves[i]) != nil {
+			if fits(e, &leaves[i]) != nil || e == DeltaLengthByteArray && fields[i].Type.ID() == arrow.DICTIONARY {
 				e = Auto
 			}
 			opt.Encodings = append(opt.Encodings, e)

@@ -115,12 +115,16 @@ func Create(path string, opt Options) (*Writer, error) {
 				return nil, err
 			}
 		}
-		if hint == Auto && fields[i].Type.ID() == arrow.DICTIONARY {
+		isDict := fields[i].Type.ID() == arrow.DICTIONARY
+		if isDict && hint == DeltaLengthByteArray {
+			return nil, fmt.Errorf("leaf %s cannot be encoded as %s: pyarrow would not read it as the dictionary that it is", l.Path, hint)
+		}
+		if isDict && hint == Auto {
 			// pyarrow reads such a leaf in a list or struct only if all its pages have indices.
 			hint = Dictionary
 		}
 		w.encoders = append(w.encoders, &leafEncoder{
-			w: w, index: i, leaf: l, hint: hint, lay: lay,
+			w: w, index: i, leaf: l, hint: hint, isDict: isDict, lay: lay,
 			order: orderOf(l, w.parquet.Column(i), fields[i]),
 		})
 	}
@@ -214,6 +218,8 @@ func fits(e Encoding, l *column.Leaf) error {
 		ok = l.Physical == column.Float32 || l.Physical == column.Float64 // DuckDB reads no other
 	case DeltaBinaryPacked:
 		ok = l.Physical == column.Int32 || l.Physical == column.Int64
+	case DeltaLengthByteArray:
+		ok = l.Physical == column.ByteArray
 	}
 	if !ok {
 		return fmt.Errorf("leaf %s cannot be encoded as %s", l.Path, e)

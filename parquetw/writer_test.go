@@ -365,6 +365,7 @@ func TestBadOptions(t *testing.T) {
 		{"two encodings", Options{Schema: s, Pool: pool, Encodings: []Encoding{Auto, Auto}}, "2 encodings for 3 leaves"},
 		{"delta of text", Options{Schema: s, Pool: pool, Encodings: []Encoding{Auto, DeltaBinaryPacked, Auto}}, "leaf t cannot be encoded as delta_binary_packed"},
 		{"split integers", Options{Schema: s, Pool: pool, Encodings: []Encoding{ByteStreamSplit, Auto, Auto}}, "leaf i cannot"},
+		{"lengths of integers", Options{Schema: s, Pool: pool, Encodings: []Encoding{DeltaLengthByteArray, Auto, Auto}}, "leaf i cannot"},
 		{"a dictionary of booleans", Options{Schema: s, Pool: pool, Encodings: []Encoding{Auto, Auto, Dictionary}}, "leaf b cannot"},
 		{"an encoding that is none", Options{Schema: s, Pool: pool, Encodings: []Encoding{9, Auto, Auto}}, "Encoding(9)"},
 		{"metadata that are no text", Options{Schema: s, Pool: pool, Metadata: []KeyValue{{"k", "\xff"}}}, "UTF-8"},
