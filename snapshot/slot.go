@@ -211,9 +211,9 @@ func (s *Snapshot) Timeline() int32 {
 	return s.slot.timeline
 }
 
-// SlotName is the slot's name, "" without one.
+// SlotName is the name of the slot that stays when all goes well, "" without one.
 func (s *Snapshot) SlotName() string {
-	if s.slot == nil {
+	if s.slot == nil || !s.slot.made {
 		return ""
 	}
 	return s.slot.name

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"fast-export/internal/export"
 	"fast-export/internal/progress"
 	"fast-export/parquetw"
+	"fast-export/snapshot"
 )
 
 func exportCommand() command {
@@ -46,6 +48,7 @@ type exportOptions struct {
 	keepTemp                                           bool
 
 	snapshotID  string
+	slot        snapshot.Slot
 	lockTimeout time.Duration
 	rowSecurity bool
 
@@ -106,6 +109,11 @@ func (o *exportOptions) addFlags(f *flags) {
 
 	f.group("Snapshot")
 	f.StringVar(&o.snapshotID, "snapshot", "", "`ID` read the snapshot that pg_export_snapshot() named elsewhere")
+	f.StringVar(&o.slot.Name, "slot", "", "`NAME` take the snapshot by creating this logical replication slot, which stays when all went well: the files are the database at its LSN, and change capture goes on from there")
+	f.StringVar(&o.slot.Plugin, "plugin", "pgoutput", "`NAME` with --slot: its output plugin")
+	f.BoolVar(&o.slot.Temporary, "temporary-slot", false, "a slot that is gone when the export ends, for the snapshot's exact LSN alone")
+	o.slot.Timeout = time.Minute
+	f.Var(timeout{&o.slot.Timeout}, "slot-timeout", "`DURATION` how long to wait for the write transactions that a new slot waits for; 0: for ever")
 	o.lockTimeout = time.Minute
 	f.Var(timeout{&o.lockTimeout}, "lock-timeout", "`DURATION` how long to wait for the first locks; 0: for ever")
 	f.BoolVar(&o.rowSecurity, "enable-row-security", false, "export what row security policies let this user see; without it they are an error")
@@ -148,6 +156,8 @@ func (o *jobOptions) addFlags(f *flags) {
 	f.BoolVar(&o.noClobber, "no-clobber", false, "replace nothing, a Parquet file neither")
 }
 
+var slotName = regexp.MustCompile("^[a-z0-9_]{1,63}$")
+
 var transports = map[string]export.Transport{"auto": export.Auto, "csv": export.CSV, "binary": export.Binary}
 
 // finalize checks what was typed as a whole and makes a complete configuration of it.
@@ -161,6 +171,14 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, error) {
 		return export.Config{}, usagef("", "--quiet and --progress %s contradict each other", o.progress)
 	case o.quiet && o.dryRun:
 		return export.Config{}, usagef("", "--quiet would hide all that --dry-run prints")
+	case o.snapshotID != "" && o.slot.Enabled():
+		return export.Config{}, usagef("", "--snapshot and a slot contradict each other: each is where the snapshot comes from")
+	case o.slot.Name != "" && !slotName.MatchString(o.slot.Name):
+		return export.Config{}, usagef("", "--slot %s: a slot's name has 1 to 63 of a-z, 0-9 and _", quoteArg(o.slot.Name))
+	case f.Changed("plugin") && !o.slot.Enabled(), f.Changed("slot-timeout") && !o.slot.Enabled():
+		return export.Config{}, usagef("", "--plugin and --slot-timeout go with --slot or --temporary-slot")
+	case o.slot.Enabled() && o.dryRun:
+		return export.Config{}, usagef("", "--dry-run makes no slot")
 	case o.gentle && f.Changed("parallel") && o.parallel > 1, o.gentle && f.Changed("chunk-size"):
 		return export.Config{}, usagef("", "--gentle is one connection and one scan: it goes with neither --parallel nor --chunk-size")
 	case o.report != "" && o.dryRun:
@@ -182,6 +200,7 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, error) {
 		BlockSize:   o.blockSize,
 		Transport:   transports[o.transport],
 		SnapshotID:  o.snapshotID,
+		Slot:        o.slot,
 		LockTimeout: o.lockTimeout,
 		RowSecurity: o.rowSecurity,
 		Strict:      o.strict,
@@ -211,7 +230,7 @@ func (o *exportOptions) oneJob(stdin io.Reader, f *flags) (export.Job, error) {
 			return export.Job{}, usagef("a query names its columns and conditions itself", "--%s goes with --table alone", name)
 		}
 	}
-	for _, name := range []string{"table", "where", "out", "sql-file", "temp-dir", "report", "snapshot", "service", "dsn"} {
+	for _, name := range []string{"table", "where", "out", "sql-file", "temp-dir", "report", "snapshot", "slot", "plugin", "service", "dsn"} {
 		if fl := f.Lookup(name); fl.Changed && strings.TrimSpace(fl.Value.String()) == "" {
 			return export.Job{}, usagef("", "--%s is empty", name)
 		}

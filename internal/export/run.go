@@ -407,7 +407,7 @@ func (r *run) spoolName(j *job) string {
 func (r *run) result(snap *snapshot.Snapshot) *Result {
 	res := &Result{
 		Snapshot: SnapshotInfo{
-			ID: string(snap.ID()), Fingerprint: snap.Fingerprint(), LSN: snap.LSN(), Server: snap.ServerVersion(),
+			ID: string(snap.ID()), Fingerprint: snap.Fingerprint(), LSN: snap.LSN(), Timeline: snap.Timeline(), Slot: snap.SlotName(), Server: snap.ServerVersion(),
 			SystemID: snap.SystemID(), Held: r.held,
 		},
 		CopyBytes: r.copied.Load(),
