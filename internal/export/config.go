@@ -28,7 +28,9 @@ const (
 // otherwise.
 type Config struct {
 	Conn *pgx.ConnConfig // whom to dial; not changed
-	Jobs []Job           // at least one; files come out in this order in Result
+	Jobs []Job           // files come out in this order in Result
+	// Schema stands in place of Jobs, which are listed when the server can be asked. Exactly one of the two is given.
+	Schema *Schema
 
 	Parallel    int           // connections that COPY, at least 1; fewer when there are fewer chunks
 	ChunkBytes  int64         // heap and TOAST bytes of a chunk; 0: chosen so that all connections end together

@@ -37,8 +37,15 @@ type job struct {
 	written parquetw.Result
 	done    bool // the file stands under its name
 
-	mu  sync.Mutex
-	err error
+	mu       sync.Mutex
+	err      error
+	warnings []string
+}
+
+func (j *job) warned() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Clone(j.warnings)
 }
 
 // setErr notes the job's first error; it tells whether this was it.
@@ -80,12 +87,24 @@ func (r *run) snapshotOptions() snapshot.Options {
 // resolve learns what each job reads, before the snapshot's transaction begins. All that is wrong is found before
 // anything is locked; with several jobs every one that fails is told.
 func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snapshot.Relation, error) {
+	if r.cfg.Schema != nil {
+		jobs, warnings, err := r.cfg.Schema.Jobs(ctx, conn)
+		if err != nil {
+			return nil, err
+		}
+		for _, w := range warnings {
+			r.warn(w)
+		}
+		if err := r.addJobs(jobs, false); err != nil {
+			return nil, err
+		}
+	}
 	var rels []snapshot.Relation
 	seen := map[uint32]bool{}
 	var errs []error
 	for _, j := range r.jobs {
 		t, err := chunker.Resolve(ctx, conn, chunker.Request{
-			Table: j.Table, Columns: j.Columns, Where: j.Where, SQL: j.SQL, RowSecurity: r.cfg.RowSecurity,
+			Table: j.Table, Columns: j.Columns, Where: j.Where, SQL: j.SQL, RowSecurity: r.cfg.RowSecurity, Chunk: j.Chunk,
 		})
 		if err != nil {
 			errs = append(errs, j.wrap(err, len(r.jobs) > 1))
@@ -118,7 +137,7 @@ func (j *job) wrap(err error, several bool) error {
 	if !several {
 		return err
 	}
-	return fmt.Errorf("%s: %w", j.Out, err)
+	return &JobError{Index: j.index, Out: j.Out, Err: err}
 }
 
 // plan makes every job's plan inside the snapshot.
@@ -174,7 +193,7 @@ func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used
 	}
 	j.plan, j.server = p, snap.ServerVersion()
 	for _, w := range p.Warnings {
-		r.warn(w)
+		r.warnOf(j, w)
 	}
 	if j.RowGroupRows > 0 && (p.EstRows+j.RowGroupRows-1)/j.RowGroupRows > parquetw.MaxRowGroups {
 		return &RowGroupsError{Path: j.Out, EstRows: p.EstRows, GroupRows: j.RowGroupRows}
@@ -234,7 +253,7 @@ func (j *job) writerOptions(r *run) parquetw.Options {
 		parquetw.KeyValue{Key: "fast-export:version", Value: r.cfg.Version})
 	return parquetw.Options{
 		Schema: j.types.Schema, Metadata: kv, RowGroupRows: j.RowGroupRows, Compression: j.Compression,
-		CreatedBy: "fast-export " + r.cfg.Version, Overwrite: j.Overwrite, Pool: r.pool,
+		CreatedBy: "fast-export " + r.cfg.Version, Overwrite: j.Overwrite, Pool: r.pool, Hash: r.cfg.Hash,
 	}
 }
 

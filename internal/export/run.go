@@ -100,7 +100,10 @@ func runOnce(ctx context.Context, cfg Config) (_ *Result, err error) {
 		ctx = context.WithoutCancel(ctx)
 	}
 	res := r.result(snap)
-	res.Elapsed = time.Since(start)
+	if err == nil && !cfg.Slot.Temporary {
+		res.Snapshot.Slot = snap.SlotName()
+	}
+	res.Started, res.Elapsed = start, time.Since(start)
 	return res, err
 }
 
@@ -127,8 +130,8 @@ type run struct {
 }
 
 func newRun(cfg Config, dry bool) (*run, error) {
-	if len(cfg.Jobs) == 0 {
-		return nil, &ConfigError{"nothing to export"}
+	if (len(cfg.Jobs) == 0) == (cfg.Schema == nil) {
+		return nil, &ConfigError{"nothing to export, or both jobs and a schema"}
 	}
 	cfg.Parallel = max(1, cfg.Parallel)
 	if cfg.Gentle {
@@ -152,15 +155,26 @@ func newRun(cfg Config, dry bool) (*run, error) {
 		r.rate = rate.NewLimiter(rate.Limit(cfg.Rate), rateBurst)
 	}
 	r.batch = min(max(cfg.Memory*batchShare/100/int64(3*cfg.Parallel+6), minBatchBytes), maxBatchBytes)
-	for i := range cfg.Jobs {
-		if cfg.Jobs[i].Out != "" || !dry { // a plan needs no target; one that is given must do
-			if err := parquetw.CheckTarget(cfg.Jobs[i].Out, cfg.Jobs[i].Overwrite); err != nil {
-				return nil, err
-			}
-		}
-		r.jobs = append(r.jobs, &job{Job: &cfg.Jobs[i], index: i})
+	if err := r.addJobs(cfg.Jobs, dry); err != nil {
+		return nil, err
 	}
 	return r, nil
+}
+
+// addJobs takes the jobs on. All targets that will not do are told together.
+func (r *run) addJobs(jobs []Job, dry bool) error {
+	r.jobs = nil
+	var errs []error
+	for i := range jobs {
+		j := &job{Job: &jobs[i], index: i}
+		r.jobs = append(r.jobs, j)
+		if j.Out != "" || !dry { // a plan needs no target; one that is given must do
+			if err := parquetw.CheckTarget(j.Out, j.Overwrite); err != nil {
+				errs = append(errs, j.wrap(err, len(jobs) > 1))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (r *run) warn(text string) {
@@ -168,6 +182,14 @@ func (r *run) warn(text string) {
 	r.warnings = append(r.warnings, text)
 	r.mu.Unlock()
 	r.report.Report(progress.Warning{Text: text})
+}
+
+// warnOf warns of what one file alone has to do with.
+func (r *run) warnOf(j *job, text string) {
+	j.mu.Lock()
+	j.warnings = append(j.warnings, text)
+	j.mu.Unlock()
+	r.warn(text)
 }
 
 func (r *run) transport() typemap.Transport {
@@ -345,7 +367,7 @@ func (r *run) merge(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	for _, text := range warnings {
-		r.warn(text)
+		r.warnOf(j, text)
 	}
 	for _, k := range slices.Sorted(maps.Keys(meta)) {
 		w.SetMetadata(k, meta[k])
@@ -423,7 +445,7 @@ func (r *run) result(snap *snapshot.Snapshot) *Result {
 	for _, j := range r.jobs {
 		f := File{
 			Path: j.Out, Source: j.source(), Rows: j.written.Rows, Bytes: j.written.Bytes, RowGroups: j.written.RowGroups,
-			Plan: j.plan.Why, Columns: j.columns(), Err: j.failure(),
+			SHA256: j.written.SHA256, Plan: j.plan.Why, Columns: j.columns(), Warnings: j.warned(), Job: j.Job, Err: j.failure(),
 		}
 		for i := range f.Columns {
 			c := j.counts[i]

@@ -27,6 +27,7 @@ type Schema struct {
 	Dir     string   // an existing directory for the files
 	Include []string // patterns; nil: all
 	Exclude []string // patterns; they win over Include
+	Base    Job      // what the files have in common; its Types.Columns become CommonTypes
 }
 
 // SchemaError is a schema that can't be exported as it was asked for.
@@ -78,11 +79,11 @@ func (l *listed) aside() string {
 	return ""
 }
 
-// Jobs lists the schema as it is now and makes a Job of each relation that is to be exported, in the order of their names. base is what
-// they have in common; its Types.Columns become CommonTypes. The warnings are sentences about what is left out or is in two files.
+// Jobs lists the schema as it is now and makes a Job of each relation that is to be exported, in the order of their names. The warnings are
+// sentences about what is left out or is in two files.
 //
 // q is a connection outside the snapshot's transaction, as chunker.Resolve has it. Errors: *SchemaError, or the server's.
-func (s Schema) Jobs(ctx context.Context, q chunker.Querier, base Job) (jobs []Job, warnings []string, err error) {
+func (s Schema) Jobs(ctx context.Context, q chunker.Querier) (jobs []Job, warnings []string, err error) {
 	include, err := patterns(s.Include)
 	if err != nil {
 		return nil, nil, err
@@ -157,14 +158,10 @@ func (s Schema) Jobs(ctx context.Context, q chunker.Querier, base Job) (jobs []J
 			}
 		}
 	}
-	common := base.Types.Columns
-	if len(common) == 0 {
-		common = base.CommonTypes
-	}
 	for i, file := range fileNames(taken) {
-		j := base
+		j := s.Base
 		j.Table, j.SQL, j.Out = taken[i].Qualified, "", filepath.Join(s.Dir, file)
-		j.Types.Columns, j.CommonTypes = nil, common
+		j.Types.Columns, j.CommonTypes = nil, s.Base.Types.Columns
 		jobs = append(jobs, j)
 	}
 	return jobs, warnings, nil

@@ -91,7 +91,7 @@ func TestSchema(t *testing.T) {
 		} {
 			t.Run(c.name, func(t *testing.T) {
 				c.schema.Dir = "d"
-				jobs, warnings, err := c.schema.Jobs(t.Context(), conn, Job{})
+				jobs, warnings, err := c.schema.Jobs(t.Context(), conn)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -126,7 +126,7 @@ func TestSchema(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, _, err := c.schema.Jobs(t.Context(), conn, Job{})
+			_, _, err := c.schema.Jobs(t.Context(), conn)
 			se, ok := errors.AsType[*SchemaError](err)
 			if !ok || se.Reason != c.reason || se.Hint != c.hint {
 				t.Errorf("%+v: got %#v", c.schema, err)
@@ -143,7 +143,7 @@ func TestSchemaJobsHaveTheirBase(t *testing.T) {
 		RowGroupRows: 7, Compression: parquetw.Compression{Codec: parquetw.LZ4}, Overwrite: parquetw.ReplaceAny, Chunk: chunker.Hint{Count: 3},
 		Types: typemap.Options{TrimBpchar: true, Columns: map[string]string{"id": "text"}},
 	}
-	jobs, _, err := Schema{Name: "public", Dir: "/x"}.Jobs(t.Context(), pgtest.Connect(t, dsn), base)
+	jobs, _, err := Schema{Name: "public", Dir: "/x", Base: base}.Jobs(t.Context(), pgtest.Connect(t, dsn))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestPatterns(t *testing.T) {
 	}
 	for text, want := range map[string]string{"": "a pattern of relations is empty", `""`: "a pattern of relations is empty", `a"b`: `pattern a"b: a double quote is not closed`} {
 		for _, s := range []Schema{{Include: []string{text}}, {Exclude: []string{text}}} {
-			_, _, err := s.Jobs(t.Context(), nil, Job{})
+			_, _, err := s.Jobs(t.Context(), nil)
 			if ce, ok := errors.AsType[*ConfigError](err); !ok || ce.Reason != want {
 				t.Errorf("%q: got %v", text, err)
 			}
