@@ -64,24 +64,31 @@ func (e *batchError) lines() []string {
 	return all
 }
 
-func (e *batchError) Error() string {
-	return fmt.Sprintf("%s in %s, and nothing was exported\n%s", plural(int64(len(e.problems)), "problem"), quoteArg(e.file), strings.Join(e.lines(), "\n"))
+func (e *batchError) headline() string {
+	return fmt.Sprintf("%s in %s, and nothing was exported", plural(int64(len(e.problems)), "problem"), quoteArg(e.file))
 }
+
+func (e *batchError) Error() string { return e.headline() + "\n" + strings.Join(e.lines(), "\n") }
 
 // code is the exit code that all problems share, or that of usage.
 func (e *batchError) code() int {
-	code := 0
-	for _, p := range e.problems {
-		c := codeUsage
+	codes := make([]int, len(e.problems))
+	for i, p := range e.problems {
+		codes[i] = codeUsage
 		if p.err != nil {
-			c = exitCode(p.err)
+			codes[i] = exitCode(p.err)
 		}
-		if code != 0 && code != c {
+	}
+	return sharedCode(codes)
+}
+
+func sharedCode(codes []int) int {
+	for _, c := range codes {
+		if c != codes[0] {
 			return codeUsage
 		}
-		code = c
 	}
-	return code
+	return codes[0]
 }
 
 // maxBatch bounds a batch file: what is larger is no such file but a mistake.
@@ -134,8 +141,11 @@ func (b *batch) err() error {
 }
 
 // locate adds what the planning of the jobs came upon to the file's own problems, each at its place in the file. Errors of other kinds
-// it returns as they are, unless the file has problems of its own.
+// it returns as they are, unless the file has problems of its own. Without a batch file, b is nil, every error stays as it is.
 func (b *batch) locate(err error) error {
+	if b == nil {
+		return err
+	}
 	failed := findAll[*export.JobError](err)
 	if partial := (*export.PartialError)(nil); errors.As(err, &partial) || len(failed) == 0 {
 		if err != nil && len(b.problems) == 0 {

@@ -59,7 +59,7 @@ func TestUsageErrors(t *testing.T) {
 		args []string
 		want string // the whole of stderr
 	}{
-		{nil, "error: nothing to export: --table, --sql or --sql-file is missing\nhint: fast-export --table NAME --out FILE, or --help\n"},
+		{nil, "error: nothing to export: --table, --sql, --sql-file, --config or --schema is missing\nhint: fast-export --table NAME --out FILE, or --help\n"},
 		{[]string{"exprot"}, "error: unknown command exprot\nhint: exporting needs no command: fast-export --table NAME --out FILE\n"},
 		{[]string{"verson"}, "error: unknown command verson\nhint: did you mean fast-export version?\n"},
 		{[]string{"help", "verson"}, "error: unknown command verson\nhint: did you mean fast-export version?\n"},

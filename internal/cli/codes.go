@@ -36,7 +36,7 @@ var exitCodes = []struct {
 	{codeStatement, "the statement: not one that only gives rows, or the server refused or failed it", "Syntax errors, several statements, DML, a lock that was not given in time, and whatever the server raised while it ran."},
 	{codeRelation, "no such relation or column, or no permission", "Grants and row security included."},
 	{codeButler, "a Butler repository, collection or dataset can't be read", ""},
-	{codeUsage, "usage: flags, arguments, configuration", "Nothing was connected to."},
+	{codeUsage, "usage: flags, arguments, configuration", "Nothing was connected to, save to tell what is wrong in a batch file together with what the server says of it."},
 	{codeHangup, "stopped by SIGHUP", "As below."},
 	{codeInterrupt, "stopped by SIGINT (Ctrl-C)", "The server's COPYs are cancelled and nothing is left behind; a second signal kills at once."},
 	{codeTerminate, "stopped by SIGTERM", "As above."},

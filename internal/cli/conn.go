@@ -21,6 +21,7 @@ import (
 // connOptions are the connection flags as typed.
 type connOptions struct {
 	service, dsn, host, port, dbname, user, password string
+	file                                             settings // what a batch file says
 }
 
 func (o *connOptions) addFlags(f *flags) {
@@ -83,8 +84,9 @@ var keywords = map[string]handling{
 // applicationName is what pg_stat_activity shows for every connection of ours.
 const applicationName = "fast-export"
 
-// config finds out whom to connect to and how. Later ones win, key by key, as in libpq: environment, service file, flags,
-// then --dsn. pgx finds the password in the password file where nothing else gives one.
+// config finds out whom to connect to and how. Later ones win, key by key, as in libpq: environment, service file, batch file, flags,
+// then --dsn. A --service or --dsn means another place than the batch file does, so that nothing of the latter stays. pgx finds the
+// password in the password file where nothing else gives one.
 func (o connOptions) config(getenv func(string) string) (*pgx.ConnConfig, error) {
 	flagged := settings{}
 	for _, f := range []struct{ flag, key, value string }{
@@ -104,6 +106,9 @@ func (o connOptions) config(getenv func(string) string) (*pgx.ConnConfig, error)
 		flagged[f.key] = f.value
 	}
 	explicit := flagged
+	if o.service == "" && o.dsn == "" {
+		explicit = o.file.over(flagged)
+	}
 	if o.dsn != "" {
 		parsed, err := parseDSN(o.dsn)
 		if err != nil {

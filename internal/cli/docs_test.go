@@ -92,7 +92,7 @@ func TestDocumentOfExitCodes(t *testing.T) {
 		fmt.Fprintf(&b, "| %d | %s | %s |\n", c.code, c.meaning, c.detail)
 	}
 	b.WriteString("\nWith every code but 0 and 3 no output was written or replaced, save where the message is about `--report` or standard output alone. The error is at most three lines on standard error, the first of " +
-		"which begins `error:`; a hint begins `hint:`. Warnings begin `warning:` and change no code.\n")
+		"which begins `error:`; a hint begins `hint:`. Where many exports were asked for, each that can't be done has a line of its own below the first. Warnings begin `warning:` and change no code.\n")
 	document(t, "exit-codes.md", b.String())
 }
 

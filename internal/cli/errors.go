@@ -34,8 +34,20 @@ type verdict struct {
 // exitCode is the code that an error ends the program with.
 func exitCode(err error) int { return judge(err).code }
 
-// describe tells people what went wrong, in at most three lines: what and which, the place in the query, what to do.
+// describe tells people what went wrong, in at most three lines: what and which, the place in the query, what to do. Where many exports
+// were asked for it is a line for each that can't be done.
 func describe(err error) []string {
+	// Of many exports all that is wrong is told, a line each.
+	if e, ok := errors.AsType[*batchError](err); ok {
+		return append([]string{"error: " + e.headline()}, e.lines()...)
+	}
+	if failed := findAll[*export.JobError](err); len(failed) > 1 {
+		lines := []string{fmt.Sprintf("error: %d exports can't be done, and nothing was exported", len(failed))}
+		for _, f := range failed {
+			lines = append(lines, oneLine(f.Out+": "+reasonOf(f.Err)))
+		}
+		return lines
+	}
 	v := judge(err)
 	message := "error: " + oneLine(v.message)
 	if len(v.excerpt) > 0 {
@@ -90,6 +102,16 @@ func judge(err error) verdict {
 		v.code = codeOfState(pg.Code)
 		v.hint = hintOfState(pg)
 	}
+	if e, ok := errors.AsType[*batchError](err); ok {
+		return verdict{code: e.code(), message: e.headline()}
+	}
+	if failed := findAll[*export.JobError](err); len(failed) > 1 {
+		codes := make([]int, len(failed))
+		for i, f := range failed {
+			codes[i] = exitCode(f.Err)
+		}
+		return verdict{code: sharedCode(codes), message: v.message}
+	}
 	if u, ok := errors.AsType[*usageError](err); ok {
 		return verdict{code: codeUsage, message: u.msg, hint: u.hint}
 	}
@@ -102,6 +124,12 @@ func judge(err error) verdict {
 
 	if e, ok := errors.AsType[*hinted](err); ok {
 		return verdict{code: e.code, message: e.Error(), hint: e.hint}
+	}
+	if e, ok := errors.AsType[*export.SchemaError](err); ok {
+		return verdict{code: codeRelation, message: e.Reason, hint: e.Hint}
+	}
+	if e, ok := errors.AsType[*export.ManifestError](err); ok {
+		return verdict{code: codeTarget, message: "--" + e.Error(), hint: spaceHint(e.Err, "")}
 	}
 	if e, ok := errors.AsType[*export.ConfigError](err); ok {
 		return verdict{code: codeUsage, message: e.Reason}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,10 +25,13 @@ func exportCommand() command {
 		usage: []string{
 			`--table NAME [--columns a,b,…] [--where CONDITION] --out FILE [flags]`,
 			`--sql QUERY | --sql-file FILE --out FILE [flags]`,
+			`--config FILE [flags]`,
+			`--schema NAME --out-dir DIRECTORY [--include PATTERN] [--exclude PATTERN] [flags]`,
 			`COMMAND`,
 		},
 		about: "Copies a table or the result of a query from Postgres to one Parquet file, over several connections that share one snapshot. " +
-			"The file stands under its name only when it is whole; an existing Parquet file is replaced in one step.",
+			"The file stands under its name only when it is whole; an existing Parquet file is replaced in one step. " +
+			"A batch file (--config) or a whole schema (--schema) gives many files of that one snapshot.",
 		example: `fast-export --service mpc_sbn --table public.obs_sbn --where "stn = 'X05'" --out x05.parquet --parallel 8`,
 		new: func(f *flags) runFunc {
 			o := &exportOptions{}
@@ -42,6 +46,9 @@ type exportOptions struct {
 	source sourceOptions
 	job    jobOptions
 	conn   connOptions
+
+	failFast bool
+	manifest string
 
 	parallel, blockSize, chunkBytes, memory, tempLimit int64
 	tempDir, transport                                 string
@@ -67,6 +74,9 @@ type exportOptions struct {
 type sourceOptions struct {
 	sql, sqlFile, table, where, out string
 	columns                         []string
+	config                          string
+	schema, outDir                  string
+	include, exclude                []string
 }
 
 // jobOptions say how one file is written.
@@ -94,11 +104,18 @@ func (o *exportOptions) addFlags(f *flags) {
 	f.StringVar(&o.source.where, "where", "", "`CONDITION` with --table: what rows must meet, in SQL (default: all rows)")
 	f.StringVar(&o.source.sql, "sql", "", "`QUERY` one statement that gives rows and changes nothing; WHERE {chunk} or {chunk:alias} says where it may be split")
 	f.StringVar(&o.source.sqlFile, "sql-file", "", "`FILE` read the query from a file, - for standard input")
+	f.StringVar(&o.source.config, "config", "", "`FILE` a batch file, YAML or, named .json, JSON: many tables and queries, each to its file, from one snapshot")
+	f.StringVar(&o.source.schema, "schema", "", "`NAME` every table of a schema, each to its file in --out-dir, from one snapshot")
+	f.Var(list{&o.source.include, onePattern, "pattern"}, "include", "`PATTERN` with --schema: only relations that it fits, * and ? being wildcards; may be given again")
+	f.Var(list{&o.source.exclude, onePattern, "pattern"}, "exclude", "`PATTERN` with --schema: not the relations that it fits; may be given again")
+	f.BoolVar(&o.failFast, "fail-fast", false, "of several files the first that fails stops the others")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan and what it costs the server, read no rows, write nothing")
 
 	f.group("Output")
 	f.StringVar(&o.source.out, "out", "", "`FILE` the Parquet file to write; its directory must exist")
+	f.StringVar(&o.source.outDir, "out-dir", "", "`DIRECTORY` with --schema: an existing one for the files")
 	o.job.addFlags(f)
+	f.StringVar(&o.manifest, "manifest", "", "`FILE` write what the run made, of which snapshot, with each file's SHA-256, as JSON")
 	f.StringVar(&o.report, "report", "", "`FILE` write what values lost, column by column, as JSON")
 
 	f.group("Types")
@@ -160,37 +177,69 @@ var slotName = regexp.MustCompile("^[a-z0-9_]{1,63}$")
 
 var transports = map[string]export.Transport{"auto": export.Auto, "csv": export.CSV, "binary": export.Binary}
 
-// finalize checks what was typed as a whole and makes a complete configuration of it.
-func (o *exportOptions) finalize(a *app, f *flags) (export.Config, error) {
-	job, err := o.oneJob(a.Stdin, f)
+// onePattern takes a pattern as it is; export.Schema knows its form.
+func onePattern(v string) ([]string, error) { return []string{v}, nil }
+
+// finalize checks what was typed as a whole and makes a complete configuration of it, save what is wrong in a batch file: its problems
+// are told together with what the server has to say of its entries.
+func (o *exportOptions) finalize(a *app, f *flags) (export.Config, *batch, error) {
+	var b *batch
+	var schema *export.Schema
+	var jobs []export.Job
+	err := o.checkSource(f)
+	switch {
+	case err != nil:
+	case f.Changed("config"):
+		var base export.Job
+		if err = o.job.apply(&base); err == nil {
+			b, err = readBatch(o.source.config, base, f.Changed, a.Getenv)
+		}
+		if err == nil {
+			jobs, o.conn.file = b.jobs, b.conn
+			o.parallel = cmp.Or(int64(b.parallel), o.parallel)
+		}
+	case f.Changed("schema"):
+		schema = &export.Schema{Name: o.source.schema, Dir: o.source.outDir, Include: o.source.include, Exclude: o.source.exclude}
+		err = o.job.apply(&schema.Base)
+	default:
+		var job export.Job
+		job, err = o.oneJob(a.Stdin)
+		jobs = []export.Job{job}
+	}
 	if err != nil {
-		return export.Config{}, err
+		return export.Config{}, nil, err
 	}
 	switch {
 	case o.quiet && f.Changed("progress") && o.progress != "none":
-		return export.Config{}, usagef("", "--quiet and --progress %s contradict each other", o.progress)
+		return export.Config{}, nil, usagef("", "--quiet and --progress %s contradict each other", o.progress)
 	case o.quiet && o.dryRun:
-		return export.Config{}, usagef("", "--quiet would hide all that --dry-run prints")
+		return export.Config{}, nil, usagef("", "--quiet would hide all that --dry-run prints")
 	case o.snapshotID != "" && o.slot.Enabled():
-		return export.Config{}, usagef("", "--snapshot and a slot contradict each other: each is where the snapshot comes from")
+		return export.Config{}, nil, usagef("", "--snapshot and a slot contradict each other: each is where the snapshot comes from")
 	case o.slot.Name != "" && !slotName.MatchString(o.slot.Name):
-		return export.Config{}, usagef("", "--slot %s: a slot's name has 1 to 63 of a-z, 0-9 and _", quoteArg(o.slot.Name))
+		return export.Config{}, nil, usagef("", "--slot %s: a slot's name has 1 to 63 of a-z, 0-9 and _", quoteArg(o.slot.Name))
 	case f.Changed("plugin") && !o.slot.Enabled(), f.Changed("slot-timeout") && !o.slot.Enabled():
-		return export.Config{}, usagef("", "--plugin and --slot-timeout go with --slot or --temporary-slot")
+		return export.Config{}, nil, usagef("", "--plugin and --slot-timeout go with --slot or --temporary-slot")
 	case o.slot.Enabled() && o.dryRun:
-		return export.Config{}, usagef("", "--dry-run makes no slot")
+		return export.Config{}, nil, usagef("", "--dry-run makes no slot")
 	case o.gentle && f.Changed("parallel") && o.parallel > 1, o.gentle && f.Changed("chunk-size"):
-		return export.Config{}, usagef("", "--gentle is one connection and one scan: it goes with neither --parallel nor --chunk-size")
+		return export.Config{}, nil, usagef("", "--gentle is one connection and one scan: it goes with neither --parallel nor --chunk-size")
 	case o.report != "" && o.dryRun:
-		return export.Config{}, usagef("", "--dry-run reads no rows, so there is nothing to --report")
+		return export.Config{}, nil, usagef("", "--dry-run reads no rows, so there is nothing to --report")
+	case o.manifest != "" && o.dryRun:
+		return export.Config{}, nil, usagef("", "--dry-run makes no files, so there is nothing for a --manifest")
 	}
 	conn, err := o.conn.config(a.Getenv)
 	if err != nil {
-		return export.Config{}, err
+		if b != nil && len(b.problems) > 0 { // which may be the reason
+			err = b.err()
+		}
+		return export.Config{}, nil, err
 	}
 	return export.Config{
 		Conn:        conn,
-		Jobs:        []export.Job{job},
+		Jobs:        jobs,
+		Schema:      schema,
 		Parallel:    int(o.parallel),
 		ChunkBytes:  o.chunkBytes,
 		Memory:      o.memory,
@@ -203,41 +252,64 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, error) {
 		Slot:        o.slot,
 		LockTimeout: o.lockTimeout,
 		RowSecurity: o.rowSecurity,
+		FailFast:    o.failFast,
 		Strict:      o.strict,
+		Hash:        o.manifest != "",
 
 		Gentle: o.gentle, Rate: o.rate, MaxSnapshotAge: o.maxAge, YieldToDDL: o.yield, Restarts: int(o.restarts),
 
 		Version: buildInfo().version,
-	}, nil
+	}, b, nil
 }
 
-// oneJob is the export that the flags describe without a batch file.
-func (o *exportOptions) oneJob(stdin io.Reader, f *flags) (export.Job, error) {
+// checkSource finds out whether it is said once, and in full, what to export where.
+func (o *exportOptions) checkSource(f *flags) error {
 	var sources []string
-	for _, name := range []string{"table", "sql", "sql-file"} {
+	for _, name := range []string{"table", "sql", "sql-file", "config", "schema"} {
 		if f.Changed(name) {
 			sources = append(sources, "--"+name)
 		}
 	}
 	switch {
 	case len(sources) == 0:
-		return export.Job{}, usagef("fast-export --table NAME --out FILE, or --help", "nothing to export: --table, --sql or --sql-file is missing")
+		return usagef("fast-export --table NAME --out FILE, or --help", "nothing to export: --table, --sql, --sql-file, --config or --schema is missing")
 	case len(sources) > 1:
-		return export.Job{}, usagef("", "%s: only one of them at a time", strings.Join(sources, " and "))
+		return usagef("", "%s: only one of them at a time", strings.Join(sources, " and "))
 	}
 	for _, name := range []string{"columns", "where"} {
 		if f.Changed(name) && !f.Changed("table") {
-			return export.Job{}, usagef("a query names its columns and conditions itself", "--%s goes with --table alone", name)
+			hint := "a query names its columns and conditions itself"
+			if f.Changed("config") || f.Changed("schema") {
+				hint = "an entry of a batch file may have them"
+			}
+			return usagef(hint, "--%s goes with --table alone", name)
 		}
 	}
-	for _, name := range []string{"table", "where", "out", "sql-file", "temp-dir", "report", "snapshot", "slot", "plugin", "service", "dsn"} {
+	for _, name := range []string{"out-dir", "include", "exclude"} {
+		if f.Changed(name) && !f.Changed("schema") {
+			return usagef("", "--%s goes with --schema alone", name)
+		}
+	}
+	for _, name := range []string{"table", "where", "out", "sql-file", "config", "schema", "out-dir", "temp-dir", "report", "manifest", "snapshot", "slot", "plugin", "service", "dsn"} {
 		if fl := f.Lookup(name); fl.Changed && strings.TrimSpace(fl.Value.String()) == "" {
-			return export.Job{}, usagef("", "--%s is empty", name)
+			return usagef("", "--%s is empty", name)
 		}
 	}
-	if o.source.out == "" && !o.dryRun {
-		return export.Job{}, usagef("", "--out is missing: which file to write")
+	switch {
+	case f.Changed("config") && f.Changed("out"):
+		return usagef("each entry of a batch file has its own out", "--config and --out: only one of them at a time")
+	case f.Changed("schema") && f.Changed("out"):
+		return usagef("--out-dir says where the tables' files go", "--schema and --out: only one of them at a time")
+	case f.Changed("schema") && o.source.outDir == "":
+		return usagef("", "--out-dir is missing: the directory for the tables' files")
+	case !f.Changed("schema") && !f.Changed("config") && o.source.out == "" && !o.dryRun:
+		return usagef("", "--out is missing: which file to write")
 	}
+	return nil
+}
+
+// oneJob is the export that the flags describe.
+func (o *exportOptions) oneJob(stdin io.Reader) (export.Job, error) {
 	job := export.Job{Table: o.source.table, Columns: o.source.columns, Where: o.source.where, SQL: o.source.sql, Out: o.source.out}
 	if o.source.sqlFile != "" {
 		sql, err := readSQL(o.source.sqlFile, stdin)
@@ -305,16 +377,19 @@ func (o *exportOptions) export(ctx context.Context, a *app, f *flags) error {
 	if o.version {
 		return a.print(buildInfo().line() + "\n")
 	}
-	cfg, err := o.finalize(a, f)
+	cfg, b, err := o.finalize(a, f)
 	if err != nil {
 		return err
 	}
 	defer tuneGC(a.Getenv, o.memory)()
+	if b != nil && len(b.problems) > 0 {
+		return o.allProblems(ctx, a, cfg, b)
+	}
 	if o.dryRun {
 		cfg.Log = a.logger(a.Stderr, o.logLevel)
 		plan, err := a.dryRun(ctx, cfg)
 		if err != nil {
-			return err
+			return b.locate(err)
 		}
 		for _, j := range plan.Jobs {
 			for _, w := range j.Warnings {
@@ -327,8 +402,32 @@ func (o *exportOptions) export(ctx context.Context, a *app, f *flags) error {
 		if err := checkReport(o.report, cfg.Jobs); err != nil {
 			return err
 		}
+		if o.source.config != "" && same(o.report, o.source.config) {
+			return usagef("", "--report and --config are one file")
+		}
 	}
-	return o.runAndTell(ctx, a, cfg)
+	if o.manifest != "" {
+		if o.report != "" && same(o.report, o.manifest) {
+			return usagef("", "--report and --manifest are one file")
+		}
+		if err := export.CheckManifest(o.manifest, cfg.Jobs); err != nil {
+			return err
+		}
+	}
+	return b.locate(o.runAndTell(ctx, a, cfg))
+}
+
+// allProblems tells what is wrong in a batch file, and beside it what the server finds wrong in the entries that are right in themselves.
+func (o *exportOptions) allProblems(ctx context.Context, a *app, cfg export.Config, b *batch) error {
+	if len(cfg.Jobs) == 0 {
+		return b.err()
+	}
+	cfg.Slot = snapshot.Slot{} // nothing is to be made
+	_, err := a.dryRun(ctx, cfg)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return b.locate(err)
 }
 
 func (o *exportOptions) runAndTell(ctx context.Context, a *app, cfg export.Config) error {
@@ -351,6 +450,11 @@ func (o *exportOptions) runAndTell(ctx context.Context, a *app, cfg export.Confi
 	if o.report != "" {
 		if rerr := writeReport(o.report, result); err == nil {
 			err = rerr
+		}
+	}
+	if o.manifest != "" {
+		if merr := export.WriteManifest(o.manifest, export.NewManifest(cfg, result, reasonOf)); err == nil {
+			err = merr
 		}
 	}
 	if !o.quiet && anyDone(result) {

@@ -100,9 +100,6 @@ func runOnce(ctx context.Context, cfg Config) (_ *Result, err error) {
 		ctx = context.WithoutCancel(ctx)
 	}
 	res := r.result(snap)
-	if err == nil && !cfg.Slot.Temporary {
-		res.Snapshot.Slot = snap.SlotName()
-	}
 	res.Started, res.Elapsed = start, time.Since(start)
 	return res, err
 }
@@ -429,7 +426,7 @@ func (r *run) spoolName(j *job) string {
 func (r *run) result(snap *snapshot.Snapshot) *Result {
 	res := &Result{
 		Snapshot: SnapshotInfo{
-			ID: string(snap.ID()), Fingerprint: snap.Fingerprint(), LSN: snap.LSN(), Timeline: snap.Timeline(), Slot: snap.SlotName(), Server: snap.ServerVersion(),
+			ID: string(snap.ID()), Fingerprint: snap.Fingerprint(), LSN: snap.LSN(), Timeline: snap.Timeline(), Server: snap.ServerVersion(),
 			SystemID: snap.SystemID(), Held: r.held,
 		},
 		CopyBytes: r.copied.Load(),
