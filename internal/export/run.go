@@ -101,6 +101,9 @@ func runOnce(ctx context.Context, cfg Config) (_ *Result, err error) {
 	}
 	res := r.result(snap)
 	res.Started, res.Elapsed = start, time.Since(start)
+	if err == nil {
+		res.Snapshot.Slot = snap.SlotName()
+	}
 	return res, err
 }
 
