@@ -116,6 +116,7 @@ func TestRefusedByServer(t *testing.T) {
 		{Request{SQL: `SELECT id FROM (SELECT id FROM obs FOR SHARE) s`}, &StatementError{}, `SELECT FOR UPDATE or SHARE cannot be exported`, "", ""},
 		{Request{SQL: `SELECT id FROM obs`, Where: "id > 5"}, &StatementError{}, "belong to a table", "", ""},
 		{Request{}, &StatementError{}, "no statement", "", ""},
+		{Request{Table: "obs", SQL: "SELECT 1"}, &StatementError{}, "cannot both", "", ""},
 
 		{Request{Table: `nothing`}, &NotFoundError{}, `relation nothing does not exist`, "search_path", ""},
 		{Request{Table: `public.nothing`}, &NotFoundError{}, `relation public.nothing does not exist`, "", ""},

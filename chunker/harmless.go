@@ -390,17 +390,22 @@ func (p *Plan) unrepeatable(ctx context.Context, q Querier, root *facts, columns
 	if root.kind() != View {
 		return "", nil
 	}
-	views, err := collect(ctx, q, viewTextQuery, refText, fmt.Sprint(root.OID))
+	return judgeViews(ctx, q, p.Target.Lock, []uint32{root.OID})
+}
+
+// judgeViews says why views, or what is behind them, may not give the same
+// rows twice. lock are all relations that they read.
+func judgeViews(ctx context.Context, q Querier, lock []RelationRef, oids []uint32) (string, error) {
+	if len(oids) == 0 {
+		return "", nil
+	}
+	views, err := collect(ctx, q, viewTextQuery, refText, oidArray(oids))
 	if err != nil {
 		return "", err
 	}
-	j := judgement{columns: columnTypes{}, types: knownTypes{}, statement: true}
-	for _, r := range p.Target.Lock {
-		columns, err := readColumns(ctx, q, r.OID)
-		if err != nil {
-			return "", err
-		}
-		j.add(columns)
+	j, err := judgementOfAll(ctx, q, lock)
+	if err != nil {
+		return "", err
 	}
 	for _, v := range views {
 		why, err := judgeView(ctx, q, v, j)
@@ -414,12 +419,26 @@ func (p *Plan) unrepeatable(ctx context.Context, q Querier, root *facts, columns
 	return "", nil
 }
 
+// judgementOfAll is a judgement over the columns of all given relations, for
+// whole statements.
+func judgementOfAll(ctx context.Context, q Querier, refs []RelationRef) (judgement, error) {
+	j := judgement{columns: columnTypes{}, types: knownTypes{}, statement: true}
+	for _, r := range refs {
+		columns, err := readColumns(ctx, q, r.OID)
+		if err != nil {
+			return j, err
+		}
+		j.add(columns)
+	}
+	return j, nil
+}
+
 // viewText is a view with its definition, as the server writes it.
 type viewText struct{ name, text string }
 
 const viewTextQuery = `
 WITH RECURSIVE v(oid) AS (
-  SELECT $1::pg_catalog.text::pg_catalog.oid
+  SELECT o FROM pg_catalog.unnest($1::pg_catalog.text::pg_catalog.oid[]) o
   UNION
   SELECT d.refobjid
   FROM v JOIN pg_catalog.pg_rewrite r ON r.ev_class = v.oid AND r.rulename = '_RETURN'

@@ -79,6 +79,41 @@ func TestUserDefined(t *testing.T) {
 	})
 }
 
+// TestDeparsed judges what the server made of a statement, whatever its words
+// were: a function may have come into it from another.
+func TestDeparsed(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, obsTable...)
+	conn := pgtest.Connect(t, dsn)
+	columns, err := readColumns(t.Context(), conn, func() uint32 {
+		oid, err := one(t.Context(), conn, lookupQuery, pgx.RowTo[uint32], "obs")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return oid
+	}())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ output, filter, why string }{
+		{`o_1.id`, `(o_1.stn = 'X05'::text)`, ""},
+		{`(o_1.note)::date`, `((o_1."Dec" > '5'::double precision) AND (date_trunc('day'::text, o_1.created) < '2020-01-01 00:00:00+00'::timestamp with time zone))`, ""},
+		{`now()`, ``, "STABLE"},
+		{`o_1.id`, `(o_1.created < (CURRENT_DATE)::timestamp with time zone)`, "CURRENT_DATE"},
+		{`moody(o_1.id)`, ``, "VOLATILE"},
+		{`o_1.id`, `(random() < '0.5'::double precision)`, "VOLATILE"},
+		{`$0`, ``, "not understood"},
+		{`'unfinished`, ``, "not understood"},
+	} {
+		scan := planNode{Alias: "o_1", Output: []string{c.output}, Filter: c.filter}
+		why, err := (&Plan{}).deparsed(t.Context(), conn, &scan, columns)
+		if err != nil || !strings.Contains(strings.ToLower(why), strings.ToLower(c.why)) || c.why == "" && why != "" {
+			t.Errorf("%s, %s: %q, %v, want %q", c.output, c.filter, why, err, c.why)
+		}
+	}
+}
+
 // TestBuiltins checks on every major what is taken for granted of Postgres's
 // own functions, operators and casts.
 func TestBuiltins(t *testing.T) {

@@ -213,27 +213,31 @@ func canonicalBounds(ctx context.Context, q Querier, c *cutColumn, bounds []stri
 	return out, nil
 }
 
-// byColumn plans a relation in ranges of a column's values.
-func (p *Plan) byColumn(ctx context.Context, q Querier, tree []facts, columns []column) error {
+// byColumn plans a relation in ranges of a column's values. If that cannot be,
+// whole says why, and nothing is planned.
+func (p *Plan) byColumn(ctx context.Context, q Querier, tree []facts, columns []column, use *usage) (whole string, err error) {
 	t := p.Target
 	h := t.req.Chunk
 	root := &tree[0]
+	if whole, err = p.unrepeatable(ctx, q, root, columns, use); err != nil || whole != "" {
+		return whole, err
+	}
 	name, _ := parseIdentifier(h.Column)
 	c, err := readCutColumn(ctx, q, t.Relation, name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	// Bounds travel as text: in a form that every session reads alike.
 	if err := set(ctx, q, "DateStyle", "ISO", "TimeZone", "UTC", "extra_float_digits", "3"); err != nil {
-		return err
+		return "", err
 	}
 	if err := p.settings(ctx, q, ByColumn); err != nil {
-		return err
+		return "", err
 	}
 	statement := selectFrom([]string{p.list}, t.scan != nil && t.scan.only, t.Relation, t.alias, t.where)
 	plan, err := explain(ctx, q, statement)
 	if err != nil {
-		return p.refused(err)
+		return "", p.refused(err)
 	}
 	p.estimate(plan)
 	src := Source{Relation: root.ref(), Scan: ByColumn, EstRows: rows(plan.Rows), members: memberOIDs(tree)}
@@ -245,18 +249,18 @@ func (p *Plan) byColumn(ctx context.Context, q Querier, tree []facts, columns []
 	bounds := h.Bounds
 	if bounds == nil {
 		if bounds, err = p.findBounds(ctx, q, c, p.columnChunks(h, src.HeapBytes+src.ToastBytes)); err != nil {
-			return err
+			return "", err
 		}
 	}
 	if bounds, err = canonicalBounds(ctx, q, c, bounds); err != nil {
-		return err
+		return "", err
 	}
 	if len(bounds) == 0 {
-		return p.own(ctx, q, root.ref(), fmt.Sprintf("column %s has too few values to cut by", display(name)))
+		return fmt.Sprintf("column %s has too few values to cut by", display(name)), nil
 	}
 	notNull, err := collect(ctx, q, notNullQuery, pgx.RowTo[string], oidArray(src.members))
 	if err != nil {
-		return err
+		return "", err
 	}
 	p.column, p.bounds = c, bounds
 	src.chunks = int64(len(bounds)) + 1
@@ -264,7 +268,7 @@ func (p *Plan) byColumn(ctx context.Context, q Querier, tree []facts, columns []
 		src.chunks++ // that of the NULLs
 	}
 	if why, err := p.extension(ctx, q, tree); err != nil {
-		return err
+		return "", err
 	} else if why == "" {
 		p.order = ctidOrder(tree, columns, t.alias)
 	}
@@ -272,8 +276,7 @@ func (p *Plan) byColumn(ctx context.Context, q Querier, tree []facts, columns []
 		p.warn("a row of %s whose %s changes while it is read may be missing or there twice", root.ref(), display(name))
 	}
 	p.Sources = []Source{src}
-	p.Why = fmt.Sprintf("split by column %s into %d ranges", display(name), src.chunks)
-	return p.warnIndex(ctx, q, tree, c)
+	return "", p.warnIndex(ctx, q, tree, c)
 }
 
 // columnChunks is the number of ranges to make. It does not depend on how many

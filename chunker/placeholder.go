@@ -224,17 +224,22 @@ func (t *Target) resolvePlaceholder(ctx context.Context, q Querier) error {
 	if why := linear(plan, t.Relation, t.alias); why != "" {
 		return t.misplaced("%s", why)
 	}
-	j := judgement{columns: columnTypes{}, types: knownTypes{}, statement: true}
-	for _, r := range t.Lock {
-		columns, err := readColumns(ctx, q, r.OID)
-		if err != nil {
-			return err
-		}
-		j.add(columns)
+	j, err := judgementOfAll(ctx, q, t.Lock)
+	if err != nil {
+		return err
 	}
 	use := newUsage()
 	inspect(use, t.stmt.tokens, "", j.columns, inStatement)
 	why, err := judge(ctx, q, use, j)
+	if err == nil && why == "" {
+		var views []uint32
+		for _, r := range t.Lock {
+			if r.Kind == View {
+				views = append(views, r.OID)
+			}
+		}
+		why, err = judgeViews(ctx, q, t.Lock, views)
+	}
 	if err != nil {
 		return err
 	}

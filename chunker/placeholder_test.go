@@ -26,6 +26,7 @@ var placed = []string{
 	`WITH s AS (SELECT DISTINCT k FROM other) SELECT a.id, s.k FROM obs a JOIN s ON s.k = a.id WHERE {chunk:a}`,
 	`SELECT a.id, l.k FROM obs a CROSS JOIN LATERAL (SELECT k FROM other o WHERE o.id = a.id ORDER BY k LIMIT 1) l WHERE {chunk:a}`,
 	`SELECT CASE WHEN a.flag AND a.id > 3 THEN 'x{chunk}' ELSE $$ {chunk:b} $$ END AS c, a.id FROM obs a WHERE {chunk:a} AND a.id BETWEEN 2 AND 9 -- {chunk}`,
+	`SELECT a.id FROM obs a JOIN obs_view v ON v.id = a.id + 1 WHERE {chunk:a}`,
 	`SELECT a.id FROM obs a WHERE a.id BETWEEN 1 AND 100 AND {chunk:a} AND (a.flag OR a.id > 5)`,
 }
 
@@ -79,6 +80,8 @@ var misplaced = []struct{ sql, why string }{
 	{`SELECT a.id FROM obs a WHERE {chunk:a} AND a.obstime < current_date`, "CURRENT_DATE"},
 	{`SELECT a.id FROM obs a, other b TABLESAMPLE SYSTEM (50) WHERE {chunk:a}`, "TABLESAMPLE"},
 	{`SELECT a.id FROM obs a, obs b WHERE a.id = b.id AND {chunk:a} AND {chunk:b}`, "only one"},
+	{`SELECT a.id FROM obs a JOIN v_random r ON r.id = a.id + 1 WHERE {chunk:a}`, "view public.v_random"},
+	{`SELECT a.id FROM obs a JOIN (SELECT id FROM v_limit) r USING (id) WHERE {chunk:a}`, "view public.v_limit"},
 	{`VALUES ({chunk})`, "parentheses"},
 	{`SELECT a.id FROM obs a WHERE false AND {chunk:a}`, "does not read"},
 	{`SELECT b.id FROM other b LEFT JOIN obs a ON a.id = b.id WHERE {chunk:a}`, ""},
@@ -88,7 +91,8 @@ func TestPlaced(t *testing.T) {
 	t.Parallel()
 	pgtest.EachMajor(t, func(t *testing.T, srv *pgtest.Server) {
 		dsn := srv.Database(t)
-		pgtest.Exec(t, dsn, obsTable...)
+		pgtest.Exec(t, dsn, append(obsTable, `CREATE VIEW v_random AS SELECT id FROM obs WHERE random() < 0.5`,
+			`CREATE VIEW v_limit AS SELECT id FROM other LIMIT 5`)...)
 		db := open(t, dsn)
 		for _, sql := range placed {
 			t.Run(sql, func(t *testing.T) {

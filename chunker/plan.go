@@ -250,22 +250,19 @@ func (p *Plan) relation(ctx context.Context, q Querier) error {
 	if err != nil {
 		return err
 	}
-	hint := t.req.Chunk.By
-	if hint == CutColumn {
-		why, err := p.unrepeatable(ctx, q, root, columns, use)
-		if err != nil {
+	whole := ""
+	switch t.req.Chunk.By {
+	case CutNone:
+		whole = "one chunk was asked for"
+	case CutColumn:
+		if whole, err = p.byColumn(ctx, q, tree, columns, use); err != nil || whole == "" {
 			return err
 		}
-		if why == "" {
-			return p.byColumn(ctx, q, tree, columns)
-		}
 	}
-	whole, err := p.indivisible(ctx, q, tree, columns, use)
-	if err != nil {
+	if why, err := p.indivisible(ctx, q, tree, columns, use); err != nil {
 		return err
-	}
-	if hint == CutNone {
-		whole = "one chunk was asked for"
+	} else if whole == "" {
+		whole = why
 	}
 	switch root.kind() {
 	case View, ForeignTable:
@@ -396,7 +393,7 @@ func (p *Plan) sum() {
 		p.HeapBytes += s.HeapBytes
 		p.ToastBytes += s.ToastBytes
 		switch {
-		case s.Scan == TIDRange, s.Scan == Placed:
+		case s.Scan == TIDRange, s.Scan == Placed, s.Scan == ByColumn:
 			cut++
 			p.CacheBytes += s.HeapBytes + s.ToastBytes
 		case s.Scan == Whole && s.HeapBytes > p.server.Buffers/4:
@@ -409,7 +406,10 @@ func (p *Plan) sum() {
 		}
 	}
 	switch n := p.Len(); {
-	case p.Why != "":
+	case len(p.Sources) == 1 && cut == 1 && p.Sources[0].Scan == ByColumn:
+		p.Why = fmt.Sprintf("split by column %s into %d ranges", display(p.column.Name), n)
+	case len(p.Sources) == 1 && cut == 1 && p.Sources[0].Scan == Placed:
+		p.Why = fmt.Sprintf("split by ctid of %s, where {chunk} stands, into %d chunks, each in the server's own order", display(p.Target.alias), n)
 	case len(p.Sources) == 1 && cut == 1:
 		p.Why = fmt.Sprintf("split by ctid into %d chunks", n)
 	case len(p.Sources) == 1 && small == 1:

@@ -651,7 +651,7 @@ func (in *inspector) cast(i int, text bool) int {
 	}
 	in.u.expr = true
 	in.u.types[name] = true
-	if text {
+	if text && in.mode != inPlan {
 		in.u.textCasts[name] = true
 	}
 	in.castEnd = end

@@ -139,7 +139,10 @@ func Resolve(ctx context.Context, q Querier, req Request) (*Target, error) {
 
 // parse looks at what needs no server.
 func (t *Target) parse() error {
-	if (t.req.Table == "") == (t.req.SQL == "") {
+	if t.req.Table != "" && t.req.SQL != "" {
+		return &StatementError{Field: FieldSQL, Reason: "a table and a statement cannot both be exported to one file", Hint: "choose one"}
+	}
+	if t.req.Table == "" && t.req.SQL == "" {
 		return &StatementError{Field: FieldSQL, Reason: "there is no statement", Hint: onlySelects}
 	}
 	if err := t.req.Chunk.check(); err != nil {

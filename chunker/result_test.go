@@ -65,6 +65,8 @@ func TestResultColumns(t *testing.T) {
 			{Request{Table: "p"}, []string{"a 23 -1 1 true 0 ", "b 23 -1 2 false 0 "}},
 			{Request{Table: "p", Where: "b = 1"}, []string{"a 23 -1 1 true 0 ", "b 23 -1 2 true 0 "}},
 			{Request{Table: "par"}, []string{"a 23 -1 1 true 0 ", fmt.Sprintf("b 23 -1 2 %t 0 ", srv.Version() >= 18)}},
+			{Request{SQL: "SELECT a, b FROM par WHERE length(current_user) > a"}, []string{"a 23 -1 1 true 0 ", fmt.Sprintf("b 23 -1 2 %t 0 ", srv.Version() >= 18)}},
+			{Request{Table: "par", Chunk: Hint{By: CutColumn, Column: "a", Bounds: []string{"5"}}}, []string{"a 23 -1 1 true 0 ", fmt.Sprintf("b 23 -1 2 %t 0 ", srv.Version() >= 18)}},
 			{Request{SQL: "SELECT * FROM ONLY par"}, []string{"a 23 -1 1 true 0 ", "b 23 -1 2 true 0 "}},
 			{Request{SQL: "SELECT ROW(1, 2) AS r, NULL::void AS v"}, []string{"r 2249 -1 0 false 0 ", "v 2278 -1 0 false 0 "}},
 		} {
