@@ -36,6 +36,7 @@ type Extraction struct {
 	first    string          // the dataset that gave the schema, for messages
 	known    []known         // by dataset: what is known before it is read
 	leftOut  map[string]bool // columns that Intersect dropped
+	peak     int64           // the most bytes that batches held during the last run
 }
 
 // known is what Schema has learnt of a dataset.
@@ -582,6 +583,7 @@ func (r *run) all(ctx context.Context) error {
 	err := r.deliver(ctx, b, window)
 	cancel(err)
 	workers.Wait()
+	e.peak = b.peak
 	for _, s := range r.slots { // after an error: what still waits
 		for {
 			select {

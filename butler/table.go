@@ -1,8 +1,6 @@
 package butler
 
 import (
-	"bytes"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -14,7 +12,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
-	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/parquet"
 	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow-go/v18/parquet/metadata"
@@ -113,6 +110,9 @@ func openTable(f *datasetFile) (t *table, err error) {
 	}
 	t = &table{file: f, meta: r.MetaData()}
 	for i := range t.meta.RowGroups {
+		if have, want := t.meta.RowGroup(i).NumColumns(), t.meta.Schema.NumColumns(); have != want {
+			return nil, damaged(fmt.Errorf("a row group has %d columns, the file %d", have, want))
+		}
 		n := t.meta.RowGroup(i).NumRows()
 		if n < 0 || n > math.MaxInt64-t.rows {
 			return nil, damaged(errors.New("a row group has an impossible number of rows"))
@@ -126,13 +126,15 @@ func openTable(f *datasetFile) (t *table, err error) {
 	for _, p := range t.meta.GetKeyValueMetadata() {
 		kv[p.GetKey()] = p.GetValue()
 	}
-	origin, err := arrowSchema(kv)
-	if err != nil {
-		return nil, damaged(err)
-	}
 	root := t.meta.Schema.Root()
-	if origin != nil && origin.NumFields() != root.NumFields() {
-		return nil, damaged(fmt.Errorf("%s has %d columns, the file %d", keyArrowSchema, origin.NumFields(), root.NumFields()))
+	var origin []arrowField
+	if encoded, ok := kv[keyArrowSchema]; ok {
+		if origin, err = arrowSchema(encoded); err != nil {
+			return nil, damaged(err)
+		}
+		if len(origin) != root.NumFields() {
+			return nil, damaged(fmt.Errorf("%s has %d columns, the file %d", keyArrowSchema, len(origin), root.NumFields()))
+		}
 	}
 	if root.NumFields() == 0 {
 		t.rows = 0 // rows of nothing: Python reads none either
@@ -140,10 +142,9 @@ func openTable(f *datasetFile) (t *table, err error) {
 	leaf := 0
 	names := map[string]bool{}
 	for i := range root.NumFields() {
-		var field *arrow.Field
+		var field *arrowField
 		if origin != nil {
-			f := origin.Field(i)
-			field = &f
+			field = &origin[i]
 		}
 		node := root.Field(i)
 		c := planColumn(t.meta.Schema, node, field, leaf, kv)
@@ -181,38 +182,17 @@ func countLeaves(n schema.Node) int {
 	return leaves
 }
 
-// arrowSchema gives the Arrow schema that pyarrow keeps in a file, nil when there is none.
-func arrowSchema(kv map[string]string) (*arrow.Schema, error) {
-	encoded, ok := kv[keyArrowSchema]
-	if !ok {
-		return nil, nil
-	}
-	raw, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		if raw, err = base64.RawStdEncoding.DecodeString(encoded); err != nil {
-			return nil, fmt.Errorf("%s: %w", keyArrowSchema, err)
-		}
-	}
-	r, err := ipc.NewReader(bytes.NewReader(raw), ipc.WithDelayReadSchema(false))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", keyArrowSchema, err)
-	}
-	defer r.Release()
-	return r.Schema(), nil
-}
-
 // planColumn decides what a column comes out as. The Parquet schema says what the values are; the Arrow schema only what
 // Parquet cannot say: that a list has one fixed length, and which types Python refuses although their bytes could be
 // read. Source: ApplyOriginalMetadata in Arrow C++, arrow_to_numpy_dict and _numpy_dtype_to_arrow_types in Butler.
-func planColumn(sc *schema.Schema, node schema.Node, origin *arrow.Field, leaf int, kv map[string]string) tableColumn {
+func planColumn(sc *schema.Schema, node schema.Node, origin *arrowField, leaf int, kv map[string]string) tableColumn {
 	c := tableColumn{name: node.Name(), leaf: leaf, declared: -1}
 	if origin != nil {
-		c.name = origin.Name
+		c.name = origin.name
 		if c.refused = refusedExtension(origin); c.refused != "" {
 			return c
 		}
-		c.description, _ = origin.Metadata.GetValue("description")
-		c.unit, _ = origin.Metadata.GetValue("unit")
+		c.description, c.unit = origin.metadata["description"], origin.metadata["unit"]
 	}
 	if !utf8.ValidString(c.name) {
 		c.refused = "its name is not UTF-8"
@@ -233,7 +213,7 @@ func planColumn(sc *schema.Schema, node schema.Node, origin *arrow.Field, leaf i
 	c.planValues(element.(*schema.PrimitiveNode), origin)
 	if c.refused != "" {
 		if origin != nil && c.list == 0 { // Arrow's name for the type says more than Parquet's
-			c.refused = "of type " + storageType(origin).String()
+			c.refused = "of type " + origin.text
 		}
 		return c
 	}
@@ -266,36 +246,21 @@ func planColumn(sc *schema.Schema, node schema.Node, origin *arrow.Field, leaf i
 
 // refusedExtension gives the reason why a column of an extension type cannot be read. Types that pyarrow does not know
 // either are read as what they are stored as.
-func refusedExtension(f *arrow.Field) string {
-	name, _ := f.Metadata.GetValue("ARROW:extension:name")
-	if e, ok := f.Type.(arrow.ExtensionType); ok {
-		name = e.ExtensionName()
-	}
+func refusedExtension(f *arrowField) string {
+	name := f.metadata["ARROW:extension:name"]
 	if strings.HasPrefix(name, "arrow.") && name != "arrow.bool8" || strings.HasPrefix(name, "pandas.") {
 		return "of extension type " + name
 	}
 	return ""
 }
 
-// storageType gives what a field is stored as.
-func storageType(f *arrow.Field) arrow.DataType {
-	if e, ok := f.Type.(arrow.ExtensionType); ok {
-		return e.StorageType()
-	}
-	return f.Type
-}
-
 // planList checks that a group is a list of one fixed length, and gives its element; nil when it is refused.
-func (c *tableColumn) planList(g *schema.GroupNode, origin *arrow.Field, kv map[string]string) schema.Node {
+func (c *tableColumn) planList(g *schema.GroupNode, origin *arrowField, kv map[string]string) schema.Node {
 	if _, isList := g.LogicalType().(schema.ListLogicalType); !isList && g.ConvertedType() != schema.ConvertedTypes.List {
 		c.refused = "a struct or a map"
 		return nil
 	}
-	var fixed *arrow.FixedSizeListType
-	if origin != nil {
-		fixed, _ = storageType(origin).(*arrow.FixedSizeListType)
-	}
-	if fixed == nil {
+	if origin == nil || origin.kind != fbFixedSizeList {
 		c.refused = "a list of any length"
 		return nil
 	}
@@ -309,7 +274,7 @@ func (c *tableColumn) planList(g *schema.GroupNode, origin *arrow.Field, kv map[
 		c.refused = "a list of lists or of structs"
 		return nil
 	}
-	c.list = int(fixed.Len())
+	c.list = origin.list
 	if c.list < 1 || c.list > 1<<24 {
 		c.refused = fmt.Sprintf("a list of %d elements", c.list)
 		return nil
@@ -376,19 +341,14 @@ func pythonInt(s string) (int, bool) {
 }
 
 // planValues decides the type of a leaf's values.
-func (c *tableColumn) planValues(p *schema.PrimitiveNode, origin *arrow.Field) {
+func (c *tableColumn) planValues(p *schema.PrimitiveNode, origin *arrowField) {
 	set := func(out arrow.DataType, numpy string, convert conversion) {
 		c.out, c.numpy, c.convert = out, numpy, convert
 	}
 	refuse := func(format string, args ...any) { c.refused = fmt.Sprintf(format, args...) }
-	var originType arrow.DataType
-	if origin != nil {
-		originType = storageType(origin)
-		switch originType.ID() {
-		case arrow.DURATION, arrow.NULL, arrow.INTERVAL_MONTHS, arrow.INTERVAL_DAY_TIME, arrow.INTERVAL_MONTH_DAY_NANO:
-			refuse("of type %s", originType)
-			return
-		}
+	if origin != nil && (origin.kind == fbDuration || origin.kind == fbNull || origin.kind == fbInterval) {
+		refuse("of type %s", origin.text)
+		return
 	}
 	switch p.PhysicalType() {
 	case parquet.Types.Boolean:
@@ -410,7 +370,7 @@ func (c *tableColumn) planValues(p *schema.PrimitiveNode, origin *arrow.Field) {
 		set(arrow.PrimitiveTypes.Float64, "float64", asIs)
 	case parquet.Types.ByteArray:
 		c.physical = column.ByteArray
-		c.planBytes(p, originType)
+		c.planBytes(p, origin)
 		return
 	case parquet.Types.FixedLenByteArray:
 		c.physical, c.width = column.Fixed, p.TypeLength()
@@ -494,7 +454,7 @@ func (c *tableColumn) setInteger(bits int, signed bool, set func(arrow.DataType,
 	set(out, name, asIs)
 }
 
-func (c *tableColumn) planBytes(p *schema.PrimitiveNode, origin arrow.DataType) {
+func (c *tableColumn) planBytes(p *schema.PrimitiveNode, origin *arrowField) {
 	isText := false
 	switch l := p.LogicalType().(type) {
 	case schema.StringLogicalType:
@@ -507,13 +467,11 @@ func (c *tableColumn) planBytes(p *schema.PrimitiveNode, origin arrow.DataType) 
 		}
 	}
 	if origin != nil {
-		switch origin.ID() {
-		case arrow.DICTIONARY:
-			c.refused = "a dictionary (categorical)"
+		if origin.dictionary {
+			c.refused = "a dictionary"
 			return
-		case arrow.STRING_VIEW, arrow.BINARY_VIEW:
-			c.isView = true
 		}
+		c.isView = origin.kind == fbUtf8View || origin.kind == fbBinaryView
 	}
 	if isText {
 		c.out, c.numpy, c.convert = arrow.BinaryTypes.String, "string", texts
@@ -590,9 +548,6 @@ func (t *table) columnSource(rowGroup int, c *tableColumn) (src colchunk.Source,
 		}
 	}()
 	rg := t.meta.RowGroup(rowGroup)
-	if c.leaf >= rg.NumColumns() {
-		return src, damaged(errors.New("a row group has fewer columns than the file"))
-	}
 	md, err := rg.ColumnChunk(c.leaf)
 	if err != nil {
 		return src, damaged(err)

@@ -66,6 +66,7 @@ type Scratch struct {
 	at     int64 // offset of window in the file
 	owner  *Reader
 	zstd   *zstd.Decoder
+	spare  [][]byte // memory of dropped pages, for the next ones
 	index  [1024]uint32
 	defs   []uint32
 	reps   []uint32
@@ -84,12 +85,44 @@ func (s *Scratch) Close() {
 		s.zstd.Close()
 		s.zstd = nil
 	}
-	s.owner, s.window = nil, nil
+	s.owner, s.window, s.spare = nil, nil, nil
+}
+
+// maxSpare is how many dropped pages' memory is kept.
+const maxSpare = 4
+
+// keep takes memory that a reader does not need any more.
+func (s *Scratch) keep(b []byte) {
+	if cap(b) == 0 {
+		return
+	}
+	if len(s.spare) == maxSpare {
+		s.spare = append(s.spare[:0], s.spare[1:]...)
+	}
+	s.spare = append(s.spare, b[:0])
+}
+
+// grow gives a slice of n bytes: dst's memory if it is large enough, else memory that was kept, else new.
+func (s *Scratch) grow(dst []byte, n int) []byte {
+	if cap(dst) >= n {
+		return dst[:n]
+	}
+	for i, b := range s.spare {
+		if cap(b) >= n {
+			s.spare = append(s.spare[:i], s.spare[i+1:]...)
+			return b[:n]
+		}
+	}
+	return make([]byte, n)
 }
 
 // Bytes is the memory that the scratch holds.
 func (s *Scratch) Bytes() int64 {
-	return int64(cap(s.window)) + 4*int64(cap(s.defs)+cap(s.reps)+len(s.index))
+	n := int64(cap(s.window)) + 4*int64(cap(s.defs)+cap(s.reps)+len(s.index))
+	for _, b := range s.spare {
+		n += int64(cap(b))
+	}
+	return n
 }
 
 // Reader reads one column chunk from its first row to its last.
@@ -160,6 +193,9 @@ func (r *Reader) Drop() {
 	if r.scratch.owner == r {
 		r.scratch.owner = nil
 	}
+	r.scratch.keep(r.buf)
+	r.scratch.keep(r.aux)
+	r.scratch.keep(r.dict.data)
 	r.buf, r.aux = nil, nil
 	r.dict.data, r.dict.starts, r.dict.loaded = nil, nil, false
 	r.page.present = false
@@ -745,7 +781,7 @@ func (r *Reader) body(dst []byte, h pageHeader, at int64, prefix int, compressed
 	if prefix > len(raw) || int64(prefix) > h.uncompressed {
 		return nil, errors.New("the page's levels are larger than the page")
 	}
-	dst = grow(dst, int(h.uncompressed))
+	dst = r.scratch.grow(dst, int(h.uncompressed))
 	copy(dst, raw[:prefix])
 	rest := dst[prefix:]
 	if !compressed || r.src.Compression == compress.Codecs.Uncompressed {
@@ -886,15 +922,14 @@ func (r *Reader) loadValues(h pageHeader, values []byte) error {
 		}
 		p.index = newHybrid(values, width)
 	default:
+		if r.wrongType(h.encoding) {
+			return fmt.Errorf("values in the encoding %s: %w", encodingName(h.encoding), errors.ErrUnsupported)
+		}
 		count, err := r.countValues(h)
 		if err != nil {
 			return err
 		}
-		// A list of rarely met values is still bounded by the page's own limit.
 		out, err := toPlain(r.aux, values, h.encoding, r.src.Physical, r.src.Width, count, r.scratch.PageLimit)
-		if errors.Is(err, errors.ErrUnsupported) || r.wrongType(h.encoding) {
-			return fmt.Errorf("values in the encoding %s: %w", encodingName(h.encoding), errors.ErrUnsupported)
-		}
 		if err != nil {
 			return err
 		}
@@ -904,7 +939,7 @@ func (r *Reader) loadValues(h pageHeader, values []byte) error {
 	return nil
 }
 
-// wrongType tells that an encoding cannot hold the column's physical type.
+// wrongType tells that an encoding is unknown or cannot hold the column's physical type.
 func (r *Reader) wrongType(encoding int64) bool {
 	t := r.src.Physical
 	switch encoding {
