@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -33,7 +34,11 @@ func run() int {
 	// A reader that goes away (fast-export … | head) makes writes fail in place of killing the process with its temp files left.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 
-	return cli.Run(ctx, os.Args[1:], cli.Env{
+	args := os.Args[1:]
+	if filepath.Base(os.Args[0]) == "extract-catalog" { // a link to the program, for those who type the old tool's name
+		args = append([]string{"butler"}, args...)
+	}
+	return cli.Run(ctx, args, cli.Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: takePG(), Terminal: terminal(os.Stderr),
 	})

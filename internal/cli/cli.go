@@ -50,7 +50,7 @@ type app struct {
 }
 
 // subcommands in the order in which help lists them.
-func subcommands() []command { return []command{demoCommand(), versionCommand()} }
+func subcommands() []command { return []command{butlerCommand(), demoCommand(), versionCommand()} }
 
 // Run does what args, without the program's name, ask for and returns the exit code. Results go to env.Stdout, everything
 // else to env.Stderr. A cancelled ctx ends it within a second or so; the cause Interrupted decides the code then.

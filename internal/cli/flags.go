@@ -16,6 +16,7 @@ import (
 type flags struct {
 	*pflag.FlagSet
 	groups []flagGroup
+	takes  []string // names of the arguments that the command takes, all of them needed
 }
 
 // A flag's usage is "`FORM` text", where FORM stands for its value in help; that of a switch is the text alone.
@@ -52,7 +53,7 @@ func (f *flags) grouped() []flagGroup {
 	return f.groups
 }
 
-// parse reads the arguments; none may be left over. Its errors name the flag and quote nothing that may be a secret.
+// parse reads the arguments; none may be left over but those that the command takes. Its errors name the flag and quote nothing that may be a secret.
 func (f *flags) parse(args []string) error {
 	err := f.Parse(args)
 	var (
@@ -76,7 +77,8 @@ func (f *flags) parse(args []string) error {
 	case err != nil:
 		return usagef("", "%v", err)
 	}
-	if rest := f.Args(); len(rest) > 0 {
+	if rest := f.Args(); len(rest) > len(f.takes) {
+		rest = rest[len(f.takes):]
 		hint := "every setting is a flag: fast-export --help lists them"
 		if near := nearest(rest[0], f.names()); near != "" {
 			hint = "did you mean --" + near + "?"

@@ -305,11 +305,11 @@ func createBeside(path string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(filepath.Dir(path), name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 }
 
-// WriteManifest puts m under path in one step, synced: what stands there is the old manifest or the new one, never half of either. What is
+// WriteManifest puts m, a *Manifest or a *CatalogManifest, under path in one step, synced: what stands there is the old manifest or the new one, never half of either. What is
 // no manifest is not replaced, an output of the run least of all.
 //
 // Errors: *ManifestError.
-func WriteManifest(path string, m *Manifest) error {
+func WriteManifest(path string, m any) error {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
 	enc.SetEscapeHTML(false) // statements hold < and >

@@ -344,7 +344,15 @@ func (f figures) parts() []string {
 	if f.left >= 0 {
 		parts = append(parts, Duration(f.left)+" left")
 	}
-	return append(parts, humanize.IBytes(uint64(f.copyBytes))+" copied", Duration(f.elapsed))
+	return append(parts, f.done(), Duration(f.elapsed))
+}
+
+// done is what was got through, in bytes or in what the plan counts.
+func (f figures) done() string {
+	if f.plan.Unit != "" {
+		return fmt.Sprintf("%s of %s %s", humanize.Comma(f.heapBytes), humanize.Comma(f.plan.EstBytes), f.plan.Unit)
+	}
+	return humanize.IBytes(uint64(f.copyBytes)) + " copied"
 }
 
 func (f figures) plain() string {
@@ -355,7 +363,7 @@ func (f figures) plain() string {
 	if f.plan.EstBytes > 0 {
 		parts = append(parts, fmt.Sprintf("%d%%", min(100, f.heapBytes*100/f.plan.EstBytes)))
 	}
-	parts = append(parts, rows(f.rows), humanize.IBytes(uint64(f.copyBytes))+" copied",
+	parts = append(parts, rows(f.rows), f.done(),
 		humanize.Comma(int64(f.rowsPerSecond))+" rows/s")
 	if f.left >= 0 {
 		parts = append(parts, Duration(f.left)+" left")

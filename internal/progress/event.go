@@ -12,6 +12,8 @@ type Plan struct {
 	Files, Chunks int
 	EstRows       int64 // 0: unknown
 	EstBytes      int64 // heap and TOAST bytes that the scans will read; 0: unknown
+	// Unit is what EstBytes and Advance.HeapBytes count in place of bytes, such as "datasets"; "": bytes.
+	Unit string
 }
 
 // Advance is what was done since the sender's last Advance: increments, sent once a batch or a chunk.

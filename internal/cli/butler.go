@@ -1,0 +1,255 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+
+	"fast-export/butler"
+	"fast-export/internal/export"
+	"fast-export/internal/progress"
+	"fast-export/parquetw"
+)
+
+func butlerCommand() command {
+	return command{
+		name:    "butler",
+		summary: "take all datasets of one type in a Butler collection to one Parquet file",
+		usage:   []string{"OUTPUT REPO COLLECTION [flags]"},
+		about: "Reads every dataset of one type that a collection of an LSST Butler repository holds and writes their rows to one Parquet file, one row " +
+			"group a dataset, as astropy tables would give them. REPO is a label of the repository index, a directory, a butler.yaml or a file: URI. " +
+			"COLLECTION is a name, a list with commas, or a pattern. Needs no Python and writes nothing to the repository. The program called " +
+			"as extract-catalog is this command.",
+		example: "fast-export butler dia_sources.parquet /repo/main LSSTCam/runs/DRP/FL/w_2025_19/DM-50795 --filter-ids obs_sbn.parquet --filter-column obssubid",
+		new: func(f *flags) runFunc {
+			o := &butlerOptions{}
+			o.addFlags(f)
+			return func(ctx context.Context, a *app) error { return o.butler(ctx, a, f) }
+		},
+	}
+}
+
+type butlerOptions struct {
+	opt                  butler.Options
+	pathMaps             []string
+	idFile, idColumn     string
+	compression          parquetw.Compression
+	overwrite, noClobber bool
+	parallel, memory     int64
+	tempDir, manifest    string
+	dryRun, silent       bool
+	progress, logLevel   string
+}
+
+func (o *butlerOptions) addFlags(f *flags) {
+	f.takes = []string{"OUTPUT", "REPO", "COLLECTION"}
+	f.group("Datasets")
+	f.StringVar(&o.opt.DatasetType, "dataset-type", butler.DefaultDatasetType, "`NAME` the type of the datasets")
+	f.StringVar(&o.opt.Where, "where", "", "`CONDITION` on dimensions: visit > 100 AND band IN ('g', 'r')")
+	f.BoolVar(&o.opt.FindFirst, "find-first", false, "of each data ID only what the first collection holds")
+	f.BoolVar(&o.opt.KeepDuplicates, "keep-duplicates", false, "a dataset once for every collection of the search that holds it")
+	f.BoolVar(&o.opt.SkipMissing, "skip-missing", false, "go on past datasets that are not stored or whose file is gone, and count them; never past damage")
+	f.Var(parsed[butler.SchemaMode]{&o.opt.SchemaMode, butler.ParseSchemaMode, "strict", "mode"}, "schema-mode", "`strict|union|intersect` what to do with tables of different columns")
+	f.Var(list{&o.pathMaps, o.pathMap, "old=new"}, "path-map", "`OLD=NEW` read what is recorded under one path or URI from another; may be given again")
+	f.BoolVar(&o.dryRun, "dry-run", false, "list what would be read, with its place, and read no dataset")
+
+	f.group("Rows and columns")
+	f.StringVar(&o.idFile, "filter-ids", "", "`FILE` a Parquet file of ids: only rows whose target column is among them")
+	f.StringVar(&o.idColumn, "filter-column", "", "`NAME` the column of ids in that file (default: its first)")
+	f.StringVar(&o.opt.TargetColumn, "target-column", butler.DefaultTargetColumn, "`NAME` the column of the datasets that is compared with the ids")
+	f.Var(list{&o.opt.Columns, literalNames, "names"}, "columns", "`NAME,…` the columns wanted, in this order; case counts (default: all)")
+	f.BoolVar(&o.opt.AddDataID, "add-data-id", false, "the dimensions' values as further columns")
+
+	f.group("Output")
+	f.Var(parsed[parquetw.Compression]{&o.compression, parquetw.ParseCompression, "zstd:1", "codec"}, "compression", "`CODEC` zstd[:level], snappy, gzip[:level], lz4 or none")
+	f.BoolVar(&o.overwrite, "overwrite", false, "replace what stands at OUTPUT even if it is no Parquet file")
+	f.BoolVar(&o.noClobber, "no-clobber", false, "replace nothing, a Parquet file neither")
+	f.StringVar(&o.manifest, "manifest", "", "`FILE` tell of the file, its hash and what was read, as JSON")
+
+	f.group("Speed and space")
+	o.parallel = int64(runtime.NumCPU())
+	f.Var(count{&o.parallel, 1, maxParallel}, "parallel", "`N` datasets read at a time")
+	f.Lookup("parallel").DefValue = "the number of cores"
+	o.memory = 1 << 30
+	f.Var(size{&o.memory, minMemory, 0}, "memory", "`SIZE` what rows and pages may take of memory")
+	f.StringVar(&o.tempDir, "temp-dir", "", "`DIRECTORY` an existing one, for what memory does not hold (default: beside the output)")
+
+	f.group("What you see")
+	f.Var(choice{&o.progress, []string{"none", "bar", "plain", "json"}}, "progress", "`none|bar|plain|json` how it is shown, on standard error (default: bar on a terminal, else plain)")
+	f.BoolVar(&o.silent, "silent", false, "no progress")
+	o.logLevel = "warn"
+	f.Var(choice{&o.logLevel, []string{"debug", "info", "warn", "error"}}, "log-level", "`debug|info|warn|error` what is logged, on standard error")
+}
+
+// literalNames cuts a list of names at its commas; nothing is folded.
+func literalNames(v string) ([]string, error) {
+	names := strings.Split(v, ",")
+	if slices.Contains(names, "") {
+		return nil, errors.New("a name is empty")
+	}
+	return names, nil
+}
+
+func (o *butlerOptions) pathMap(v string) ([]string, error) {
+	m, err := butler.ParsePathMap(v)
+	if err != nil {
+		return nil, err
+	}
+	o.opt.PathMaps = append(o.opt.PathMaps, m)
+	return []string{v}, nil
+}
+
+func (o *butlerOptions) finalize(a *app, f *flags) (export.Catalog, error) {
+	var c export.Catalog
+	args := f.Args()
+	if len(args) < len(f.takes) {
+		return c, usagef("fast-export butler OUTPUT REPO COLLECTION, or --help", "%s is missing", f.takes[len(args)])
+	}
+	for i, v := range args {
+		if strings.TrimSpace(v) == "" {
+			return c, usagef("", "%s is empty", f.takes[i])
+		}
+	}
+	for _, name := range []string{"dataset-type", "where", "filter-ids", "filter-column", "target-column", "temp-dir", "manifest"} {
+		if fl := f.Lookup(name); fl.Changed && strings.TrimSpace(fl.Value.String()) == "" {
+			return c, usagef("", "--%s is empty", name)
+		}
+	}
+	switch {
+	case o.overwrite && o.noClobber:
+		return c, usagef("", "--overwrite and --no-clobber contradict each other")
+	case o.silent && f.Changed("progress") && o.progress != "none":
+		return c, usagef("", "--silent and --progress %s contradict each other", o.progress)
+	case (f.Changed("filter-column") || f.Changed("target-column")) && o.idFile == "":
+		return c, usagef("", "--filter-column and --target-column go with --filter-ids")
+	case o.dryRun && o.manifest != "":
+		return c, usagef("", "--dry-run makes no file, so there is nothing for a --manifest")
+	}
+	if o.tempDir != "" {
+		if info, err := os.Stat(o.tempDir); err != nil || !info.IsDir() {
+			return c, &hinted{fmt.Errorf("--temp-dir %s is no directory", quoteArg(o.tempDir)), codeTarget, "directories are never made: mkdir -p makes one"}
+		}
+	}
+	o.opt.Repo, o.opt.Collections = args[1], []string{args[2]}
+	o.opt.Getenv = a.Getenv
+	c = export.Catalog{
+		Options: o.opt, IDFile: o.idFile, IDColumn: o.idColumn, Out: args[0], Compression: o.compression, Memory: o.memory, Parallel: int(o.parallel),
+		TempDir: o.tempDir, Hash: o.manifest != "", Version: buildInfo().version,
+	}
+	switch {
+	case o.overwrite:
+		c.Overwrite = parquetw.ReplaceAny
+	case o.noClobber:
+		c.Overwrite = parquetw.NoClobber
+	}
+	return c, nil
+}
+
+func (o *butlerOptions) butler(ctx context.Context, a *app, f *flags) error {
+	c, err := o.finalize(a, f)
+	if err != nil {
+		return err
+	}
+	lendPG(a.Getenv)
+	defer tuneGC(a.Getenv, o.memory)()
+	if o.dryRun {
+		c.Options.Log = a.logger(a.Stderr, o.logLevel)
+		c.Options.FullDataID = true
+		return o.list(ctx, a, c)
+	}
+	if o.manifest != "" {
+		if err := export.CheckManifest(o.manifest, []export.Job{{Out: c.Out}}); err != nil {
+			return err
+		}
+	}
+	show := a.display(o.progress, o.silent)
+	c.Progress = show
+	c.Options.Log = a.logger(show, o.logLevel)
+	res, err := export.ExtractCatalog(ctx, c)
+	if err != nil {
+		show.Close()
+		return err
+	}
+	for _, w := range res.Summary.Warnings {
+		show.Report(progress.Warning{Text: w})
+	}
+	show.Close()
+	if o.manifest != "" {
+		if err := export.WriteManifest(o.manifest, export.NewCatalogManifest(c, res)); err != nil {
+			return err
+		}
+	}
+	return a.print(catalogSummary(c, res))
+}
+
+// lendPG gives the libpq variables back to the process: the registry's credentials follow libpq, which pgx reads by itself.
+func lendPG(getenv func(string) string) {
+	for _, name := range []string{"PGPASSFILE", "PGPASSWORD", "PGUSER", "PGHOST", "PGPORT", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGCONNECT_TIMEOUT"} {
+		if v := getenv(name); v != "" && os.Getenv(name) == "" {
+			os.Setenv(name, v)
+		}
+	}
+}
+
+// list prints a line a dataset.
+func (o *butlerOptions) list(ctx context.Context, a *app, c export.Catalog) (err error) {
+	e, err := export.ListCatalog(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, e.Close()) }()
+	var b strings.Builder
+	var bytes int64
+	bad := 0
+	for d := range e.Datasets() {
+		var id []string
+		for _, dim := range d.DataID {
+			id = append(id, fmt.Sprintf("%s=%v", dim.Name, dim.Value))
+		}
+		size := "size unknown"
+		if d.Bytes >= 0 {
+			size = strconv.FormatInt(d.Bytes, 10) + " bytes"
+			bytes += d.Bytes
+		}
+		place := d.Location
+		if d.Problem != nil {
+			bad++
+			place = "cannot be read: " + oneLine(d.Problem.Error())
+		}
+		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\n", strings.Join(id, " "), d.Run, size, place)
+	}
+	fmt.Fprintf(&b, "%s of type %s, %s, %d that cannot be read; %s left out\n", plural(int64(e.Len()), "dataset"), c.Options.DatasetType, bytesText(bytes), bad, plural(e.Repeats(), "repeat"))
+	return a.print(b.String())
+}
+
+// catalogSummary is what stands on stdout after an extraction.
+func catalogSummary(c export.Catalog, r *export.CatalogResult) string {
+	var b strings.Builder
+	s := r.Summary
+	if r.File.Path == "" {
+		fmt.Fprintf(&b, "no file: no dataset of type %s was found, so there is no schema\n", c.Options.DatasetType)
+	} else {
+		fmt.Fprintf(&b, "%s: %s, %s, %s, %s\n", r.File.Path, plural(r.File.Rows, "row"), plural(int64(len(r.File.Columns)), "column"),
+			plural(r.File.RowGroups, "row group"), bytesText(r.File.Bytes))
+	}
+	fmt.Fprintf(&b, "%s found, %d written, %d without rows", plural(int64(s.Found), "dataset"), s.Written, s.Empty)
+	if c.IDFile != "" {
+		fmt.Fprintf(&b, ", %d without a wanted id (%d of them by their statistics)", s.Unmatched, s.Excluded)
+	}
+	fmt.Fprintf(&b, ", %d missing, %s left out\n", s.Missing, plural(s.Repeats, "repeat"))
+	if c.IDFile != "" {
+		fmt.Fprintf(&b, "%s read, %s wanted\n", plural(s.RowsRead, "row"), plural(int64(r.IDs), "id"))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Cut)) {
+		fmt.Fprintf(&b, "  %s: %s cut to the declared width\n", strconv.Quote(name), plural(s.Cut[name], "value"))
+	}
+	fmt.Fprintf(&b, "%s in %s\n", filepath.Base(c.Out), progress.Duration(r.Elapsed))
+	return b.String()
+}
