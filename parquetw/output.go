@@ -86,22 +86,16 @@ func (o *output) add(p []byte) error {
 	if o.hash != nil {
 		o.hash.Write(p)
 	}
-	if len(o.buf)+len(p) <= cap(o.buf) {
-		o.buf = append(o.buf, p...)
-		return nil
+	for {
+		n := min(len(p), cap(o.buf)-len(o.buf))
+		o.buf = append(o.buf, p[:n]...)
+		if p = p[n:]; len(p) == 0 {
+			return nil
+		}
+		if err := o.flush(); err != nil {
+			return err
+		}
 	}
-	if err := o.flush(); err != nil {
-		return err
-	}
-	if len(p) < cap(o.buf)/2 {
-		o.buf = append(o.buf, p...)
-		return nil
-	}
-	_, err := o.write(p)
-	if err != nil {
-		return o.failed("write", err)
-	}
-	return nil
 }
 
 func (o *output) flush() error {

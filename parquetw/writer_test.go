@@ -489,7 +489,7 @@ func TestWriteCancelled(t *testing.T) {
 	hold, held := make(chan struct{}), make(chan struct{})
 	other := create(t, Options{Schema: oneInt64, Pool: pool, RowGroupRows: 1})
 	write := other.out.write
-	other.out.buf = nil // nothing is buffered: the first row group reaches the file at once
+	other.out.buf = make([]byte, 0, 1) // the first row group reaches the file at once
 	other.out.write = func(p []byte) (int, error) {
 		held <- struct{}{}
 		<-hold
