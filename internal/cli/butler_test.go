@@ -63,7 +63,7 @@ func TestButler(t *testing.T) {
 	}
 	writeIDs(t, filepath.Join(dir, "ids.parquet"), file.Rows[0][id].(string), file.Rows[1][id].(string))
 	some := filepath.Join(dir, "some.parquet")
-	got = run(some, repo, "*", "--skip-missing", "--filter-ids", filepath.Join(dir, "ids.parquet"), "--filter-column", "obssubid", "--add-data-id", "--columns", "ra,dec", "--silent")
+	got = run(some, repo, "*", "--skip-missing", "--filter-ids", filepath.Join(dir, "ids.parquet"), "--filter-column", "obssubid", "--add-data-id", "--columns", "ra,rate", "--silent")
 	if got.code != 0 || got.stderr != "" || !strings.Contains(got.stdout, "2 rows, ") {
 		t.Errorf("two ids: %+v", got)
 	}
