@@ -79,6 +79,32 @@ func TestUserDefined(t *testing.T) {
 	})
 }
 
+// TestTextCasts finds the casts that could read the clock out of a text. The
+// columns have names that make it hard.
+func TestTextCasts(t *testing.T) {
+	t.Parallel()
+	columns := columnTypes{"d": oidDate, "ts": oidTimestamp, "s": 25, "text": oidDate, "precision": oidDate, "year": oidDate, "end": oidDate, "varchar": oidDate}
+	for expr, want := range map[string]bool{
+		`d::date`: false, `t.ts::date`: false, `(ts)::date`: false, `((t.ts))::date`: false, `CAST(ts AS date)`: false, `CAST((t.ts) AS date)`: false,
+		`'2020-01-01'::date`: false, `NULL::date`: false, `date '2020-01-01'`: false, `date(ts)`: false, `text::date`: false, `-d::date`: false,
+		`s::date`: true, `t.s::date`: true, `x.ts::date`: true, `t.x.ts::date`: true, `(s)::date`: true, `CAST(s AS date)`: true, `s::text::date`: true,
+		`(s::text)::date`: true, `s::varchar(3)::date`: true, `s::double precision::date`: true, `s::interval year::date`: true,
+		`CASE WHEN true THEN s END::date`: true, `f(ts)::date`: true, `f(d)::date`: true, `(ts + '1 day')::date`: true, `a[1]::date`: true,
+		`date(s)`: true, `"date"(s)`: true, `pg_catalog.date(s)`: true, `(s).date`: true, `(s || '')::date`: true, `CAST(CAST(ts AS text) AS date)`: true,
+		`CAST(ts AS text)::date`: true, `ARRAY[s]::date[]`: true, `ROW(d)::date`: true, `coalesce(d, s)::date`: true, `(d, s)::date`: true,
+	} {
+		tokens, err := lex(expr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := newUsage()
+		inspect(u, tokens, "t", columns, inCondition)
+		if got := u.textCasts["date"] || u.why != ""; got != want {
+			t.Errorf("%s: %t, want %t (%s)", expr, got, want, u.why)
+		}
+	}
+}
+
 // TestDeparsed judges what the server made of a statement, whatever its words
 // were: a function may have come into it from another.
 func TestDeparsed(t *testing.T) {

@@ -435,6 +435,9 @@ func TestRowSecurity(t *testing.T) {
 		`ALTER TABLE r ENABLE ROW LEVEL SECURITY`,
 		`CREATE POLICY mine ON r FOR SELECT USING (owner = current_user)`,
 		`CREATE POLICY others ON r FOR SELECT TO pg_monitor USING (true)`,
+		`CREATE TABLE fixed_ AS SELECT * FROM r`,
+		`ALTER TABLE fixed_ ENABLE ROW LEVEL SECURITY`,
+		`CREATE POLICY even ON fixed_ USING (a % 2 = 0)`,
 		`CREATE VIEW rv AS SELECT a FROM r`,
 		`ALTER VIEW rv OWNER TO ruled`,
 		`ALTER TABLE m_2022 ENABLE ROW LEVEL SECURITY`,
@@ -469,8 +472,12 @@ func TestRowSecurity(t *testing.T) {
 			t.Errorf("%+v: %s", req, d)
 		}
 	}
+	e := db.mustPlan(t, Request{Table: "fixed_", RowSecurity: true}, Options{ChunkBytes: 50_000})
+	if e.plan.Len() != 1 || !strings.Contains(e.plan.Why, "row security") {
+		t.Errorf("a policy over constants: %d chunks: %s", e.plan.Len(), e.plan.Why)
+	}
 	// A partition's own policies do not count when it is read by its root.
-	e := db.mustPlan(t, Request{Table: "m"}, Options{ChunkBytes: 50_000})
+	e = db.mustPlan(t, Request{Table: "m"}, Options{ChunkBytes: 50_000})
 	if e.plan.Len() != 1 || !strings.Contains(e.plan.Why, "m_2022 has row security") {
 		t.Errorf("%d chunks: %s", e.plan.Len(), e.plan.Why)
 	}
