@@ -12,6 +12,7 @@ import (
 type Pool struct {
 	pageMemory int64
 	tempFile   func() (*os.File, error)
+	charge     func(int64) bool // books temp space; nil: no limit
 	encoders   int
 	wg         sync.WaitGroup
 	blocks     atomic.Int64 // blocks of finished pages in memory
@@ -20,6 +21,8 @@ type Pool struct {
 	mu       sync.Mutex
 	more     sync.Cond // the line is longer, or the pool is closed
 	line     []*leafEncoder
+	pages    []pageJob // handed off; never more than goroutines are idle
+	idle     int       // goroutines that wait
 	closed   bool
 	free     [][]byte // blocks for reuse
 	temp     *os.File
@@ -40,6 +43,10 @@ func NewPool(encoders int, pageMemory int64, tempFile func() (*os.File, error)) 
 	}
 	return p
 }
+
+// LimitTemp has every growth of the temp file booked: where charge refuses so many bytes, the Writer that needed them
+// fails with ErrTempLimit. Call it before the first Writer is made.
+func (p *Pool) LimitTemp(charge func(bytes int64) bool) { p.charge = charge }
 
 // Used is the memory now held by finished pages, open pages and dictionaries, in bytes. Safe from any goroutine.
 func (p *Pool) Used() int64 { return p.blocks.Load()*blockBytes + p.open.Load() }
@@ -102,6 +109,18 @@ func (p *Pool) enqueue(leaves []*leafEncoder, pieces []piece) error {
 	return nil
 }
 
+// handOff gives a page to an idle encoder goroutine, if there is one.
+func (p *Pool) handOff(j pageJob) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.idle <= len(p.pages)+len(p.line) {
+		return false
+	}
+	p.pages = append(p.pages, j)
+	p.more.Signal()
+	return true
+}
+
 // encode is an encoder goroutine: it takes the leaf that is first in line, does one piece and puts the leaf back at the
 // end if there are more. So a leaf is with one goroutine at a time, in order, and nobody waits for a slow leaf but the
 // rows behind it.
@@ -109,32 +128,39 @@ func (p *Pool) encode() {
 	defer p.wg.Done()
 	s := newScratch()
 	defer s.close()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for {
-		p.mu.Lock()
-		for len(p.line) == 0 && !p.closed {
+		for len(p.line)+len(p.pages) == 0 && !p.closed {
+			p.idle++
 			p.more.Wait()
+			p.idle--
 		}
-		if len(p.line) == 0 {
+		switch {
+		case len(p.pages) > 0:
+			j := p.pages[0]
+			p.pages = p.pages[1:]
 			p.mu.Unlock()
+			j.leaf.w.doPage(s, j)
+			p.mu.Lock()
+		case len(p.line) > 0:
+			e := p.line[0]
+			p.line = p.line[1:]
+			next := e.queue[0]
+			e.queue[0] = piece{}
+			e.queue = e.queue[1:]
+			p.mu.Unlock()
+			e.w.do(e, s, next)
+			p.mu.Lock()
+			if len(e.queue) > 0 {
+				p.line = append(p.line, e)
+				p.more.Signal()
+			} else {
+				e.queued = false
+				e.queue = nil
+			}
+		default:
 			return
 		}
-		e := p.line[0]
-		p.line = p.line[1:]
-		next := e.queue[0]
-		e.queue[0] = piece{}
-		e.queue = e.queue[1:]
-		p.mu.Unlock()
-
-		e.w.do(e, s, next)
-
-		p.mu.Lock()
-		if len(e.queue) > 0 {
-			p.line = append(p.line, e)
-			p.more.Signal()
-		} else {
-			e.queued = false
-			e.queue = nil
-		}
-		p.mu.Unlock()
 	}
 }

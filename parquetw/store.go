@@ -124,6 +124,9 @@ func (p *Pool) seal(b *block) error {
 	return nil
 }
 
+// ErrTempLimit says that finished pages found room neither in memory nor in the temp space that they may take.
+var ErrTempLimit = errors.New("the limit of temp space is reached")
+
 func (p *Pool) takeSlot() (*os.File, int64, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -142,6 +145,10 @@ func (p *Pool) takeSlot() (*os.File, int64, error) {
 		slot := p.slots[n-1]
 		p.slots = p.slots[:n-1]
 		return p.temp, slot, nil
+	}
+	if p.charge != nil && !p.charge(blockBytes) {
+		p.spilled--
+		return nil, 0, &FileError{Op: "write finished pages to temp file", Path: p.temp.Name(), Err: ErrTempLimit}
 	}
 	p.nextSlot++
 	return p.temp, p.nextSlot - 1, nil

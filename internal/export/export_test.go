@@ -667,6 +667,12 @@ func TestNothingLeftOnFailure(t *testing.T) {
 	if _, err := Run(t.Context(), kept); !errors.Is(err, errTempLimit) || strings.Contains(err.Error(), "connection") {
 		t.Errorf("kept files beyond the limit: got %v", err)
 	}
+	// Pages count too: 30 MB of random text in one row group, with room for a few.
+	pages := config(t, dsn, Job{SQL: "SELECT md5(random()::text) AS a, md5(random()::text) AS b, md5(random()::text) AS c FROM generate_series(1, 300000)", Out: filepath.Join(outDir(t), "t.parquet"), RowGroupRows: 1e6})
+	pages.Memory, pages.TempLimit = 4<<20, 2<<20
+	if _, err := Run(t.Context(), pages); !errors.Is(err, parquetw.ErrTempLimit) {
+		t.Errorf("pages beyond the limit of temp space: got %v", err)
+	}
 	groups := config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t), "t.parquet"), RowGroupRows: 1})
 	pgtest.Exec(t, dsn, "INSERT INTO t SELECT k, '' FROM generate_series(1, 10000) k", "ANALYZE t")
 	var rg *RowGroupsError

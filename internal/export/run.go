@@ -212,6 +212,7 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 	defer func() { r.removeTemp(err != nil) }()
 	r.budget = copier.NewBudget(r.cfg.Memory*batchShare/100, r.batch, r.dir, r.cfg.TempLimit)
 	r.pool = parquetw.NewPool(runtime.GOMAXPROCS(0), min(r.cfg.Memory*pageShare/100, maxPageBytes), r.pageFile)
+	r.pool.LimitTemp(r.budget.Charge)
 	defer func() { err = errors.Join(err, r.pool.Close()) }()
 
 	chunks := 0
