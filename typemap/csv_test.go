@@ -380,6 +380,36 @@ func TestBatchCuts(t *testing.T) {
 	}
 }
 
+// TestLargeValuesCut: large values do not wait for the next look at a batch's content.
+func TestLargeValuesCut(t *testing.T) {
+	t.Parallel()
+	for name, col := range map[string]struct {
+		oid  uint32
+		text string
+		bin  []byte
+	}{
+		"text":  {oidText, strings.Repeat("x", bigValue), []byte(strings.Repeat("x", bigValue))},
+		"bytea": {17, `\x` + strings.Repeat("61", bigValue), []byte(strings.Repeat("a", bigValue))},
+		"array": {arrayOIDs["text"], "{" + strings.Repeat("y", bigValue) + "}", binaryArray(oidText, []byte(strings.Repeat("y", bigValue)))},
+	} {
+		for _, tr := range []Transport{CSV, Binary} {
+			p, err := NewPlan(builtin(t), []Column{{Name: "v", OID: col.oid, Typmod: -1}}, Options{}, tr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data := []byte(strings.Repeat(csvField(col.text)+"\n", 5))
+			if tr == Binary {
+				row := [][]byte{col.bin}
+				data = binaryStream(row, row, row, row, row)
+			}
+			b, err := collect(p, DecoderOptions{BatchBytes: 1}, data, nil)
+			if err != nil || len(b) != 6 || b[0].Rows != 1 || b[5].Rows != 0 {
+				t.Errorf("%s by %s: %d batches, %v", name, tr, len(b), err)
+			}
+		}
+	}
+}
+
 // binaryArray is the wire form of a list; a nil element is NULL.
 func binaryArray(elem uint32, elements ...[]byte) []byte {
 	out := be.AppendUint32(nil, 1)

@@ -77,7 +77,7 @@ func appendIPv6(dst, a []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ':')
 		}
-		if i == 6 && base == 0 && (n == 6 || (n == 7 && w[7] != 1) || (n == 5 && w[5] == 0xFFFF)) {
+		if i == 6 && base == 0 && (n == 6 || n == 5 && w[5] == 0xFFFF) {
 			return appendIPv4(dst, a[12:])
 		}
 		dst = strconv.AppendUint(dst, uint64(w[i]), 16)

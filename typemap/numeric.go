@@ -181,7 +181,7 @@ func shortestIs(f float64, m uint64, e int) bool {
 		sm /= 10
 		se++
 	}
-	return sm == m && (se == e || m == 0)
+	return sm == m && se == e
 }
 
 // floatFromText is float64 for a numeric as the server prints it.

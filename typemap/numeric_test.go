@@ -252,6 +252,49 @@ func TestFloatTexts(t *testing.T) {
 			t.Errorf("%s: got %x, %v, want %x", text, got, err, math.Float32bits(float32(want)))
 		}
 	}
+	// The float64 in the middle of two float32s, by its shortest decimal, which lies on one side of it.
+	for range 100000 {
+		f := math.Float64frombits(uint64(1023-60+r.IntN(120))<<52 | r.Uint64N(1<<23)<<29 | 1<<28)
+		text := strconv.FormatFloat(f, 'f', -1, 64)
+		want, err := strconv.ParseFloat(text, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := parseFloat32([]byte(text)); err != nil || got != math.Float32bits(float32(want)) {
+			t.Fatalf("%s: got %x, %v, want %x", text, got, err, math.Float32bits(float32(want)))
+		}
+		clear(buf[:])
+		copy(buf[:quickBytes], text+",")
+		if got, k := quickFloat32(buf[:], ','); k > 0 && got != math.Float32bits(float32(want)) {
+			t.Fatalf("%s: quickFloat32 gives %x, want %x", text, got, math.Float32bits(float32(want)))
+		}
+	}
+	// Numbers of more digits than any float has.
+	for range 100000 {
+		text := strings.TrimPrefix(randomDecimal(r), "-")
+		if len(text) >= quickBytes {
+			continue
+		}
+		want, err := strconv.ParseFloat(text, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clear(buf[:])
+		copy(buf[:], text+",")
+		if got, k := quickFloat64(buf[:], ','); k > 0 && (got != math.Float64bits(want) || k != len(text)) {
+			t.Fatalf("%s: quickFloat64 gives %x (%d bytes), want %x", text, got, k, math.Float64bits(want))
+		}
+		if got, k := quickInt(buf[:], ','); k > 0 && strconv.FormatInt(got, 10) != text {
+			t.Fatalf("%s: quickInt gives %d", text, got)
+		}
+	}
+	for _, text := range []string{"5.", ".5", "-", "", "5..1", "5.1.2", "12345678.", "123456789.", "1234567.x", "1x", "12345678x", "5e3", "--5", "-.5", "99999999999999999999", "9999999999.9999999999", "18446744073709551616", "0.18446744073709551616"} {
+		clear(buf[:])
+		copy(buf[:], text+",")
+		if m, frac, _, k := quickScan(buf[:], ','); k > 0 {
+			t.Errorf("%q is taken by quickScan for %d/10^%d", text, m, frac)
+		}
+	}
 	for _, text := range []string{"", "-", ".", "1.", "1e", "1e+", "1e5x", "0x10", "inf", "nan", "+1", "1_0", " 1", "1 ", "--1", "1..2", "1e1.5", "Infinity ", "1e400", "٣"} {
 		if _, err := parseFloat64([]byte(text)); err == nil {
 			t.Errorf("%q is taken for a float64", text)

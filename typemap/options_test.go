@@ -258,6 +258,117 @@ func TestInvalidUTF8(t *testing.T) {
 	}
 }
 
+// TestNaNPatterns: both transports have one NaN, whatever the server's processor made.
+func TestNaNPatterns(t *testing.T) {
+	t.Parallel()
+	arr := binaryArray(oidFloat8, []byte{0xFF, 0xF8, 0, 0, 0, 0, 0, 9}, []byte{0x7F, 0xF0, 0, 0, 0, 0, 0, 0})
+	row := [][]byte{{0x7F, 0xF8, 0, 0, 0, 0, 0, 1}, {0xFF, 0xC0, 0, 1}, arr, {0xFF, 0xF0, 0, 0, 0, 0, 0, 0}, {0x7F, 0x80, 0, 0}, append([]byte{0x7F, 0xF0, 0, 0, 0, 0, 0, 1}, make([]byte, 8)...)}
+	cols := []Column{
+		{Name: "a", OID: oidFloat8, Typmod: -1},
+		{Name: "b", OID: oidFloat4, Typmod: -1},
+		{Name: "c", OID: arrayOIDs["float8"], Typmod: -1},
+		{Name: "d", OID: oidFloat8, Typmod: -1},
+		{Name: "e", OID: oidFloat4, Typmod: -1},
+		{Name: "f", OID: 600, Typmod: -1},
+	}
+	var all [2][]*column.Batch
+	var p *Plan
+	for tr, data := range [][]byte{[]byte("NaN,NaN,\"{NaN,Infinity}\",-Infinity,Infinity,\"(NaN,0)\"\n"), binaryStream(row)} {
+		var err error
+		if p, err = NewPlan(builtin(t), cols, Options{}, Transport(tr)); err != nil {
+			t.Fatal(err)
+		}
+		if all[tr], err = collect(p, DecoderOptions{}, data, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sameBatches(t, p, all[Binary], all[CSV])
+	if got := le.Uint64(all[Binary][0].Leaves[0].Data); got != 0x7FF8000000000000 {
+		t.Errorf("NaN is %x", got)
+	}
+	if got := le.Uint32(all[Binary][0].Leaves[1].Data); got != 0x7FC00000 {
+		t.Errorf("NaN is %x", got)
+	}
+}
+
+// TestOddRanges: a bound that is not there is never included, and an empty range has none, whatever the flags say.
+func TestOddRanges(t *testing.T) {
+	t.Parallel()
+	_, cat := readValues(t)
+	var oid uint32
+	for o, r := range cat.types {
+		if r.Name == "int4range" {
+			oid = o
+		}
+	}
+	p, err := NewPlan(cat, []Column{{Name: "v", OID: oid, Typmod: -1}}, Options{}, Binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flags, want := range map[byte]string{
+		rangeLowerInc | rangeUpperInc | rangeLowerInf | rangeUpperInf: "(,)",
+		rangeEmpty | rangeLowerInc | rangeUpperInc:                    "empty",
+	} {
+		b, err := collect(p, DecoderOptions{}, binaryStream([][]byte{{flags}}), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := pgText(p.nodes[0], newUnbatch(p, b[0]).rows()[0][0]); got != want {
+			t.Errorf("flags %#x: got %s, want %s", flags, got, want)
+		}
+	}
+	if _, err := collect(p, DecoderOptions{}, binaryStream([][]byte{{0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF}}), nil); err == nil {
+		t.Error("a NULL bound is no error")
+	}
+}
+
+// TestNullsByOption: a NOT NULL column in which an option can make NULLs is no required field.
+func TestNullsByOption(t *testing.T) {
+	t.Parallel()
+	for _, oid := range []uint32{oidDate, oidTimestamp, oidTime, oidTimetz, oidInterval, oidNumeric} {
+		col := Column{Name: "v", OID: oid, Typmod: -1, NotNull: true}
+		text := map[uint32]string{oidTime: "24:00:00", oidTimetz: "24:00:00+00", oidNumeric: "NaN"}[oid]
+		if text == "" {
+			text = "infinity"
+		}
+		if oid == oidNumeric {
+			col.Typmod = 10<<16 | 2 + 4
+		}
+		p, err := NewPlan(builtin(t), []Column{col}, Options{Infinity: InfinityNull, Nonfinite: NonfiniteNull}, CSV)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !p.Schema.Field(0).Nullable {
+			t.Errorf("%s: required", p.Columns[0].Postgres)
+		}
+		b, err := collect(p, DecoderOptions{}, csvOf(text), nil)
+		if err != nil || !newUnbatch(p, b[0]).rows()[0][0].null {
+			t.Errorf("%s: %v", p.Columns[0].Postgres, err)
+		}
+		if _, err := collect(p, DecoderOptions{}, csvOf(""), nil); err == nil {
+			t.Errorf("%s: a NULL that the catalog rules out is no error", p.Columns[0].Postgres)
+		}
+	}
+}
+
+// TestWithoutSend: a type whose binary form the server cannot send travels as text, and what holds it, too.
+func TestWithoutSend(t *testing.T) {
+	t.Parallel()
+	row := func(oid uint32, name string, elem uint32) CatalogRow {
+		return CatalogRow{OID: oid, Name: name, Schema: "public", Display: name, Kind: "b", Elem: elem, Len: -1, Typmod: -1, Delim: ",", HasSend: elem != 0, Output: "public.out", Extension: "ltree", ExtVersion: "1.1"}
+	}
+	cat := builtin(t, row(90001, "ltree", 0), row(90002, "_ltree", 90001))
+	for _, oid := range []uint32{90001, 90002} {
+		p, err := NewPlan(cat, []Column{{Name: "v", OID: oid, Typmod: -1}}, Options{}, Binary)
+		if err != nil || !p.Columns[0].AsText {
+			t.Errorf("OID %d: %+v, %v", oid, p.Columns, err)
+		}
+		if p, err = NewPlan(cat, []Column{{Name: "v", OID: oid, Typmod: -1}}, Options{}, CSV); err != nil || p.Columns[0].AsText {
+			t.Errorf("OID %d by CSV: %+v, %v", oid, p.Columns, err)
+		}
+	}
+}
+
 func TestParsers(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"", "decimal", "decimal()", "decimal(0,0)", "decimal(77,0)", "decimal(5,6)", "decimal(5,-1)", "decimal(5,2", "decimal(5;2)", "float32", "decimal(5,2,1)", "decimal(99999999999999999999)"} {

@@ -70,8 +70,6 @@ func (d *Decoder) unit(p []byte) (int, error) {
 			return 0, d.stream("has a header extension of %d bytes", ext)
 		}
 		return 19 + int(ext), nil
-	case d.done:
-		return 0, d.stream("goes on behind its trailer")
 	case d.field < 0:
 		return 2, nil
 	case len(p) < 4:

@@ -178,21 +178,19 @@ var typeTable = []typeRow{
 
 type extType struct{ ext, name string }
 
-var (
-	rowByOID = map[uint32]*typeRow{}
-	rowByExt = map[extType]*typeRow{}
-)
-
-func init() {
+// rowByOID and rowByExt find the row of a type.
+var rowByOID, rowByExt = func() (map[uint32]*typeRow, map[extType]*typeRow) {
+	oids, exts := map[uint32]*typeRow{}, map[extType]*typeRow{}
 	for i := range typeTable {
 		r := &typeTable[i]
 		if r.oid != 0 {
-			rowByOID[r.oid] = r
+			oids[r.oid] = r
 		} else {
-			rowByExt[extType{r.ext, r.name}] = r
+			exts[extType{r.ext, r.name}] = r
 		}
 	}
-}
+	return oids, exts
+}()
 
 // builder makes nodes for one plan.
 type builder struct {
