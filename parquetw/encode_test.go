@@ -507,8 +507,12 @@ func TestBoundsEncode(t *testing.T) {
 		{"bytes", orderBytes, []string{long[1:] + "\xff\xff"}, long[1:] + "\xff", long[2:] + "y", [2]bool{false, false}},
 		{"unsigned bytes", orderBytes, []string{"\x7f", "\x80"}, "\x7f", "\x80", [2]bool{true, true}},
 		{"signed decimals", orderDecimal, []string{"\x7f", "\x80", "\xff", "\x00"}, "\x80", "\x7f", [2]bool{true, true}},
-		{"decimals beyond eight bytes", orderDecimal, []string{"\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\xff\xff\xff\xff\xff\xff\xff\xff\x80"},
-			"\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\xff\xff\xff\xff\xff\xff\xff\xff\x80", [2]bool{true, true}},
+		{
+			"decimals beyond eight bytes", orderDecimal,
+			[]string{"\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\xff\xff\xff\xff\xff\xff\xff\xff\x80"},
+			"\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\xff\xff\xff\xff\xff\xff\xff\xff\x80",
+			[2]bool{true, true},
+		},
 	} {
 		got := encode(c.order, c.values...)
 		if !got.has || string(got.min) != c.min || string(got.max) != c.max || got.minExact != c.exact[0] || got.maxExact != c.exact[1] {

@@ -115,6 +115,16 @@ func (e Encoding) String() string {
 	return fmt.Sprintf("Encoding(%d)", uint8(e))
 }
 
+// ParseEncoding reads the form that String gives, for example "byte_stream_split". Its error says what is allowed.
+func ParseEncoding(s string) (Encoding, error) {
+	for i, name := range encodingNames {
+		if s == name {
+			return Encoding(i), nil
+		}
+	}
+	return Auto, fmt.Errorf("encoding %q is none of %s", s, strings.Join(encodingNames[:], ", "))
+}
+
 // Overwrite says what may be replaced by a new file.
 type Overwrite uint8
 

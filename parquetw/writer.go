@@ -36,7 +36,7 @@ type Writer struct {
 	mu       sync.Mutex
 	change   sync.Cond // any of what follows has changed
 	err      error     // the first one
-	tasks    int       // pieces in line or being encoded
+	tasks    int       // pieces in line or being encoded, and pages handed off
 	batches  int       // batches not yet released
 	waiting  []*rowGroup
 	flushing bool // somebody writes row groups
@@ -335,6 +335,9 @@ func (w *Writer) beginGroup() error {
 	}
 	g := &rowGroup{ordinal: w.groups, chunks: make([]columnChunk, len(w.leaves)), store: store{pool: w.opt.Pool}}
 	g.left.Store(int32(len(w.leaves)))
+	for i := range g.chunks {
+		g.chunks[i].left.Store(1)
+	}
 	w.groups++
 	w.current = g
 	w.mu.Lock()
@@ -517,9 +520,50 @@ func (w *Writer) do(e *leafEncoder, s *scratch, p piece) {
 	if p.last && p.batch.left.Add(-1) == 0 {
 		w.released(p.batch.batch)
 	}
-	if p.cut && !w.failed.Load() && p.group.left.Add(-1) == 0 {
+	if p.cut {
+		w.chunkPart(e, p.group)
+	}
+	w.taskDone()
+}
+
+// handOff gives a page to an encoder goroutine that has nothing to do, if there is one: then it owns the body. Who
+// compresses a page makes no difference to its bytes, and a table of few columns needs more than a goroutine a column.
+func (w *Writer) handOff(j pageJob) bool {
+	w.mu.Lock()
+	w.tasks++
+	w.mu.Unlock()
+	j.group.chunks[j.leaf.index].left.Add(1)
+	if w.opt.Pool.handOff(j) {
+		return true
+	}
+	j.group.chunks[j.leaf.index].left.Add(-1) // never to 0: the leaf has not finished
+	w.taskDone()
+	return false
+}
+
+// doPage is a page handed off, as a task of an encoder goroutine.
+func (w *Writer) doPage(s *scratch, j pageJob) {
+	if !w.failed.Load() {
+		if err := j.finish(s); err != nil {
+			w.fail(err)
+		}
+	}
+	if cap(s.page) < cap(j.body) {
+		s.page = j.body[:0]
+		s.trim()
+	}
+	w.chunkPart(j.leaf, j.group)
+	w.taskDone()
+}
+
+// chunkPart says that a part of a column chunk is done: a page handed off, or all that its leaf does.
+func (w *Writer) chunkPart(e *leafEncoder, g *rowGroup) {
+	if g.chunks[e.index].left.Add(-1) == 0 && !w.failed.Load() && g.left.Add(-1) == 0 {
 		w.flushGroups()
 	}
+}
+
+func (w *Writer) taskDone() {
 	w.mu.Lock()
 	w.tasks--
 	if w.tasks == 0 {

@@ -416,6 +416,17 @@ func TestParseCompression(t *testing.T) {
 	}
 }
 
+func TestParseEncoding(t *testing.T) {
+	for e := Auto; int(e) < len(encodingNames); e++ {
+		if got, err := ParseEncoding(e.String()); err != nil || got != e {
+			t.Errorf("%s: %v, %v", e, got, err)
+		}
+	}
+	if _, err := ParseEncoding("rle"); err == nil || !strings.Contains(err.Error(), "auto, plain, dictionary, byte_stream_split, delta_binary_packed, delta_length_byte_array") {
+		t.Errorf("rle: %v", err)
+	}
+}
+
 // Many files at once, on one pool with hardly any memory for pages, have the bytes that each has alone.
 func TestSharedPool(t *testing.T) {
 	pool := newPool(t, 3, 1<<16)

@@ -1,0 +1,239 @@
+package parquetw
+
+import (
+	"bytes"
+	"math/bits"
+	"slices"
+
+	"fast-export/internal/column"
+)
+
+// The choice of an encoding, value by value and page by page: a leaf starts with a dictionary unless it is told
+// otherwise, and leaves it for good as soon as its values turn out not to repeat.
+
+// lookUp turns values into indices until one is not admitted to the dictionary, and tells how many bytes it took.
+func (e *leafEncoder) lookUp(data []byte, spare *[][]dictSlot) (done int, err error) {
+	e.dict.ready(spare)
+	if w := e.leaf.Width; w == 4 || w == 8 {
+		return e.lookUpWords(data, spare), nil
+	}
+	return e.lookUpBytes(data, spare)
+}
+
+// lookUpWords is lookUp for values of four or eight bytes.
+func (e *leafEncoder) lookUpWords(data []byte, spare *[][]dictSlot) (done int) {
+	w := e.leaf.Width
+	for done < len(data) {
+		// Some at a time: most columns whose values do not repeat have given up by then, and need no room for more.
+		n := min(len(data)-done, tellingValues*w)
+		k := e.lookUpSome(data[done:done+n], spare)
+		done += k
+		if k < n {
+			break
+		}
+	}
+	return done
+}
+
+func (e *leafEncoder) lookUpSome(data []byte, spare *[][]dictSlot) (done int) {
+	d, w := &e.dict, e.leaf.Width
+	number := uint32(len(e.chunk.pages)) + 1
+	have := len(e.indices)
+	e.indices = slices.Grow(e.indices, len(data)/w)[:have+len(data)/w]
+	out := e.indices[have:]
+	slots := d.slots
+	for i := range out {
+		var x uint64
+		if w == 8 {
+			x = le.Uint64(data[8*i:])
+		} else {
+			x = uint64(le.Uint32(data[4*i:]))
+		}
+		h := mix(x)
+		s := &slots[h&uint64(len(slots)-1)]
+		for s.ref != 0 && s.key != x {
+			h++
+			s = &slots[h&uint64(len(slots)-1)]
+		}
+		if s.page != number { // never so in an empty slot
+			v := data[w*i : w*i+w]
+			if s.ref == 0 {
+				if !e.admits(w, e.indices[:have+i]) {
+					e.indices = e.indices[:have+i]
+					return w * i
+				}
+				d.insert(s, x, v, false)
+			}
+			s.page = number
+			e.bounds.add(e.order, v, w)
+			out[i] = s.ref - 1
+			d.ready(spare)
+			slots = d.slots
+			continue
+		}
+		out[i] = s.ref - 1
+	}
+	return len(data)
+}
+
+// lookUpBytes is lookUp for byte arrays and fixed-length values of any width.
+func (e *leafEncoder) lookUpBytes(data []byte, spare *[][]dictSlot) (done int, err error) {
+	d, w := &e.dict, e.leaf.Width
+	number := uint32(len(e.chunk.pages)) + 1
+	head := 0
+	if w == 0 {
+		head = 4
+	}
+	indices, slots := e.indices, d.slots
+	for at := 0; at < len(data); {
+		l := w
+		if w == 0 {
+			if l = 4; len(data)-at >= 4 {
+				l += int(le.Uint32(data[at:]))
+			}
+			if l > len(data)-at {
+				if l, err = e.length(data, at); err != nil {
+					return 0, err
+				}
+			}
+		}
+		plain := data[at : at+l]
+		v := plain[head:]
+		var key uint64
+		if n := len(v); n < 8 && at+head+8 <= len(data) {
+			key = le.Uint64(data[at+head:])&(1<<(8*n)-1) | uint64(n)<<56 // keyOf, without its cases
+		} else {
+			key = keyOf(v)
+		}
+		h := mix(key)
+		s := &slots[h&uint64(len(slots)-1)]
+		for s.ref != 0 && (s.key != key || key >= longKey && !bytes.Equal(d.entry(int(s.ref-1), w), plain)) {
+			h++
+			s = &slots[h&uint64(len(slots)-1)]
+		}
+		if s.page != number { // never so in an empty slot
+			if s.ref == 0 {
+				if !e.admits(l, indices) {
+					break
+				}
+				d.insert(s, key, plain, w == 0)
+			}
+			s.page = number
+			switch e.order {
+			case orderNone:
+			case orderFloat16:
+				e.bounds.add(e.order, v, w)
+			default:
+				e.bounds.addBytes(e.order, v)
+			}
+			indices = append(indices, s.ref-1)
+			d.ready(spare)
+			slots = d.slots
+		} else {
+			indices = append(indices, s.ref-1)
+		}
+		at += l
+		done = at
+	}
+	e.indices = indices
+	return done, nil
+}
+
+// tellingValues is how many values show whether a column repeats itself.
+const tellingValues = 1024
+
+// admits tells whether the dictionary takes another entry of so many bytes, for the value behind those of the open page
+// that have indices. It depends on the values of the row group so far, one by one.
+func (e *leafEncoder) admits(size int, indices []uint32) bool {
+	n := e.dict.n
+	if n >= maxEntries || len(e.dict.data)+size > e.lay.dictBytes {
+		return false
+	}
+	if e.confirmed {
+		return true
+	}
+	if !e.told && len(indices) >= tellingValues {
+		e.told = true
+		// Of D values that are equally frequent, about 2^19/D are seen twice among the first 2^10. Fewer than 8 say that
+		// D is beyond any dictionary. One value that is frequent among unique ones, a NaN or a 0, counts but once.
+		if n > tellingValues/2 && repeated(indices[:tellingValues]) < 8 {
+			return false
+		}
+	}
+	return n < 2048+(e.seen+len(indices))/4*3
+}
+
+// repeated counts the entries below tellingValues that are there more than once.
+func repeated(indices []uint32) (n int) {
+	var times [tellingValues]uint8
+	for _, i := range indices {
+		if i < tellingValues {
+			if times[i]++; times[i] == 2 {
+				n++
+			} else if times[i] == 255 {
+				times[i] = 3
+			}
+		}
+	}
+	return n
+}
+
+// giveUp turns the open page from indices into values; no page of this row group will have indices again.
+func (e *leafEncoder) giveUp(s *scratch) {
+	e.inDict = false
+	e.startRaw()
+	e.raw = e.dict.appendEntries(e.raw, e.indices, e.leaf.Width)
+	if e.indices = e.indices[:0]; cap(e.indices) > 4*tellingValues {
+		e.indices = nil
+	}
+	if e.seen == 0 {
+		e.dict.drop(&s.spare) // no page has an index
+	} else {
+		e.dict.endSearch(&s.spare) // the entries are still to be written
+	}
+}
+
+// judge looks at a full page of indices: are they worth it? It may turn the page into values.
+func (e *leafEncoder) judge(s *scratch) {
+	n, d := e.seen+len(e.indices), e.dict.n
+	if d > 8 && d > n/2 {
+		e.giveUp(s)
+		return
+	}
+	if n < 4096 {
+		return // too few to tell for good
+	}
+	if p := e.leaf.Physical; p == column.Int32 || p == column.Int64 {
+		s.trial = e.dict.appendEntries(s.trial[:0], e.indices, e.leaf.Width)
+		s.page = appendDelta(s.page[:0], s.trial, e.leaf.Width)
+		delta := s.compressedLen(e.w.compression, s.page)
+		s.page = appendHybrid(append(s.page[:0], e.dict.data...), e.indices, indexBits(d))
+		if delta < s.compressedLen(e.w.compression, s.page) {
+			e.giveUp(s)
+			return
+		}
+	}
+	e.confirmed = true
+}
+
+// indexBits is the width of an index into a dictionary of n entries: at least 1, although one entry would need none,
+// which not every reader expects.
+func indexBits(n int) int { return max(1, bits.Len(uint(max(n-1, 0)))) }
+
+// otherwise chooses what values become without a dictionary, from the values of a page.
+func (e *leafEncoder) otherwise(s *scratch, values []byte) Encoding {
+	switch e.leaf.Physical {
+	case column.Float32, column.Float64:
+		return ByteStreamSplit
+	case column.Int32, column.Int64:
+		// Numbers without any order have differences as long as they are, or longer.
+		if s.page = appendDelta(s.page[:0], values, e.leaf.Width); len(s.page) < len(values)/16*15 {
+			return DeltaBinaryPacked
+		}
+	case column.ByteArray:
+		if !e.isDict { // as which pyarrow reads nothing but indices and plain values
+			return DeltaLengthByteArray
+		}
+	}
+	return Plain
+}
