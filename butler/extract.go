@@ -212,10 +212,11 @@ func (e *Extraction) open(i int) (t *table, missing bool, err error) {
 	return nil, false, e.fail(i, shown, err)
 }
 
-// newReader makes a reader of rows for one goroutine.
-func (e *Extraction) newReader() *rowReader {
+// newReader makes a reader of rows for one goroutine. first names the dataset whose columns the others must have; while
+// that is being looked for it is "".
+func (e *Extraction) newReader(first string) *rowReader {
 	r := &rowReader{
-		ids: e.opt.IDs, target: e.opt.TargetColumn, out: e.out, strict: e.opt.SchemaMode == Strict, wanted: e.opt.Columns, first: e.first,
+		ids: e.opt.IDs, target: e.opt.TargetColumn, out: e.out, strict: e.opt.SchemaMode == Strict, wanted: e.opt.Columns, first: first,
 		memory: e.batchMemory(), pages: e.opt.Memory / 8 / int64(e.opt.Parallel), pageLimit: int(max(64<<20, e.opt.Memory/4)),
 	}
 	r.scratch.PageLimit = r.pageLimit
@@ -389,7 +390,7 @@ func (e *Extraction) probeAll(ctx context.Context, take func(i int, p *probe) (b
 	})
 	for range min(e.opt.Parallel, len(e.listing.refs)) {
 		workers.Go(func() {
-			r := e.newReader()
+			r := e.newReader("")
 			defer r.close()
 			for j := range jobs {
 				j.result <- e.probe(ctx, r, j.dataset)
@@ -559,7 +560,7 @@ func (r *run) all(ctx context.Context) error {
 	var workers sync.WaitGroup
 	for range min(e.opt.Parallel, n) {
 		workers.Go(func() {
-			reader := e.newReader()
+			reader := e.newReader(e.first)
 			defer reader.close()
 			for {
 				select {
