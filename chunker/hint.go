@@ -248,7 +248,7 @@ func (p *Plan) byColumn(ctx context.Context, q Querier, tree []facts, columns []
 	src.Pages = src.HeapBytes / p.server.BlockSize
 	bounds := h.Bounds
 	if bounds == nil {
-		if bounds, err = p.findBounds(ctx, q, c, p.columnChunks(h, src.HeapBytes+src.ToastBytes)); err != nil {
+		if bounds, err = p.findBounds(ctx, q, c, columnChunks(h, src.HeapBytes+src.ToastBytes)); err != nil {
 			return "", err
 		}
 	}
@@ -279,23 +279,23 @@ func (p *Plan) byColumn(ctx context.Context, q Querier, tree []facts, columns []
 	return "", p.warnIndex(ctx, q, tree, c)
 }
 
-// columnChunks is the number of ranges to make. It does not depend on how many
-// connections read them: the order of the output goes by the ranges.
-func (p *Plan) columnChunks(h Hint, bytes int64) int64 {
-	size := h.Bytes
-	if size == 0 {
-		size = p.options.ChunkBytes
-	}
+// columnChunks is the number of ranges to make. It depends on the hint and the
+// relation alone, not on how many connections read or how large their chunks
+// are elsewhere: the order of the output goes by the ranges.
+func columnChunks(h Hint, bytes int64) int64 {
 	switch {
 	case h.Count > 0:
 		return int64(h.Count)
-	case size > 0 && bytes > 0:
-		return min(max((bytes+size-1)/size, 1), maxColumnChunks)
-	case bytes > 0:
-		return min(max(bytes/maxChunkBytes, 16), maxColumnChunks)
+	case bytes == 0:
+		return minColumnChunks // of what has no size here
+	case h.Bytes > 0:
+		return min(max((bytes+h.Bytes-1)/h.Bytes, 1), maxColumnChunks)
 	}
-	return 16 // of what has no size here
+	return min(max(bytes/maxChunkBytes, minColumnChunks), maxColumnChunks)
 }
+
+// minColumnChunks is how many ranges there are when nothing else tells.
+const minColumnChunks = 16
 
 // maxColumnChunks bounds the number of ranges that a size asks for: each has a
 // bound in memory.

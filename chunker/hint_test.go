@@ -125,6 +125,7 @@ func TestColumnRanges(t *testing.T) {
 			{Request{Table: "rm", Chunk: Hint{By: CutColumn, Column: "id", Bytes: 8192}}, -1, ""},
 			{Request{Table: "rf", Chunk: Hint{By: CutColumn, Column: "id", Count: 4}}, 5, ""},
 			{Request{Table: "r", Chunk: Hint{By: CutColumn, Column: "id"}}, 16, ""},
+			{Request{Table: "rf", Chunk: Hint{By: CutColumn, Column: "id"}}, 17, ""},
 			{Request{Table: "r", Chunk: Hint{By: CutColumn, Column: "id", Count: 1}}, 1, "too few values"},
 			{Request{Table: "nothing", Chunk: Hint{By: CutColumn, Column: "a", Count: 4}}, 1, "too few values"},
 			{Request{Table: "nulls", Chunk: Hint{By: CutColumn, Column: "a", Count: 4}}, 1, "too few values"},
@@ -132,7 +133,7 @@ func TestColumnRanges(t *testing.T) {
 			{Request{Table: "m", Chunk: Hint{By: CutNone}}, 1, "asked for"},
 		} {
 			t.Run(fmt.Sprint(c.req), func(t *testing.T) {
-				e := read(t, c.req, Options{Parallel: 3})
+				e := read(t, c.req, Options{Parallel: 3, ChunkBytes: 8192})
 				if n := e.plan.Len(); n != c.chunks && (c.chunks >= 0 || n < 2) || !strings.Contains(e.plan.Why, c.why) {
 					t.Errorf("%d chunks: %s", n, e.plan.Why)
 				}

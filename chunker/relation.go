@@ -123,14 +123,17 @@ func (f *facts) ref() RelationRef {
 func (f *facts) kind() RelationKind { return RelationKind(f.KindText[0]) }
 
 // treeQuery reads a relation and, with $2, everything that inherits from it or
-// is a partition of it, as the snapshot sees it; the root comes first. Sizes,
+// is a partition of it, as the snapshot sees it; the root comes first. A
+// partition whose concurrent detaching was begun is none any more to the
+// server's scans (the column that says so came with 14). Sizes,
 // with $3, are those of this moment: they wait for whoever rewrites a relation
 // that is not locked yet.
 const treeQuery = `
 WITH RECURSIVE tree(oid) AS (
   SELECT $1::pg_catalog.text::pg_catalog.oid
   UNION
-  SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid WHERE $2::pg_catalog.text::pg_catalog.bool
+  SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
+  WHERE coalesce((pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::pg_catalog.bool, false) IS FALSE AND $2::pg_catalog.text::pg_catalog.bool
 )
 SELECT c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, c.relpersistence::pg_catalog.text, coalesce(am.amname::pg_catalog.text, ''),
        c.relrowsecurity AND pg_catalog.row_security_active(c.oid), coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), c.relispopulated,

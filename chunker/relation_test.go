@@ -122,6 +122,40 @@ func TestPartitions(t *testing.T) {
 	})
 }
 
+// TestDetaching has a partition whose concurrent detaching was broken off: it
+// is no part of the table to the server, and stays so until somebody goes on.
+func TestDetaching(t *testing.T) {
+	t.Parallel()
+	pgtest.EachMajor(t, func(t *testing.T, srv *pgtest.Server) {
+		if srv.Version() < 14 {
+			return // has no such thing
+		}
+		dsn := srv.Database(t)
+		pgtest.Exec(t, dsn,
+			`CREATE TABLE p (a int) PARTITION BY RANGE (a)`,
+			`CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (5000)`,
+			`CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (5000) TO (9000)`,
+			`INSERT INTO p SELECT g FROM generate_series(1, 8999) g`)
+		reader, detacher := pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
+		exec(t, reader, "BEGIN; SELECT FROM p LIMIT 1")
+		exec(t, detacher, "SET lock_timeout = '100ms'")
+		if _, err := detacher.Exec(t.Context(), "ALTER TABLE p DETACH PARTITION p2 CONCURRENTLY"); err == nil {
+			t.Fatal("the partition was detached")
+		}
+		exec(t, reader, "ROLLBACK")
+		db := open(t, dsn)
+		for _, req := range []Request{{Table: "p"}, {Table: "p", Where: "a > 10"}} {
+			e := db.mustPlan(t, req, Options{ChunkBytes: 50_000})
+			if got := sourceNames(e.plan); !slices.Equal(got, []string{"public.p1"}) {
+				t.Errorf("sources %v: %s", got, e.plan.Why)
+			}
+			if d := differ(e.rows(nil), e.inScanOrder(e.plan.Target.Statement)); d != "" {
+				t.Error(d)
+			}
+		}
+	})
+}
+
 func TestInheritance(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
