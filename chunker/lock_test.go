@@ -227,7 +227,9 @@ func TestAdopted(t *testing.T) {
 		{Request{Table: "p"}, `ALTER TABLE p DETACH PARTITION r`, ""},
 		{Request{Table: "p", Where: "a < 6000"}, `ALTER TABLE p DETACH PARTITION r`, ""},
 		{Request{Table: "p"}, `CREATE TABLE n PARTITION OF p FOR VALUES FROM (10000) TO (20000)`, "SELECT * FROM p"},
-		{Request{Table: "t"}, `CREATE TABLE n () INHERITS (t)`, "SELECT * FROM t"},
+		{Request{SQL: "SELECT a, now() AS n FROM p"}, `CREATE TABLE n PARTITION OF p FOR VALUES FROM (10000) TO (20000)`, ""},
+		{Request{Table: "t"}, `CREATE TABLE n () INHERITS (t)`, "SELECT * FROM ONLY t"},
+		{Request{Table: "t"}, `CREATE TABLE n (a int, b text, c date); INSERT INTO n VALUES (1); ALTER TABLE n INHERIT t`, "SELECT * FROM ONLY t"},
 	} {
 		t.Run(fmt.Sprint(c.req, c.change), func(t *testing.T) {
 			pgtest.Exec(t, dsn, fresh...)

@@ -60,6 +60,7 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 		byName[tree[i].ref().Ident()] = &tree[i]
 	}
 	var leaves []*facts
+	var strange []RelationRef
 	kept := scans[:0]
 	for _, s := range scans {
 		ident := RelationRef{Schema: s.Schema, Name: s.Relation}
@@ -67,14 +68,21 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 			leaves = append(leaves, f)
 			kept = append(kept, s)
 		} else {
-			p.warn("%s became a part of %s after the snapshot and is left out", ident, t.Relation)
+			strange = append(strange, ident)
 		}
 	}
 	scans = kept
 	if err := p.lostMembers(ctx, q, tree, leaves, only); err != nil {
 		return err
 	}
-	if whole := p.inseparable(tree, leaves, use, cannot); whole != "" {
+	whole := p.inseparable(tree, leaves, use, cannot)
+	for _, r := range strange {
+		if whole != "" { // reading the root would read it too
+			return &ChangedError{Relation: t.Relation.String(), Reason: r.String() + " became a part of it after the snapshot"}
+		}
+		p.warn("%s became a part of %s after the snapshot and is left out", r, t.Relation)
+	}
+	if whole != "" {
 		return p.wholeRoot(tree, plan, whole)
 	}
 
@@ -93,7 +101,7 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 		}
 	}
 	if cannot == "" {
-		if ranged, cannot, err = p.ranged(ctx, q, tree, statement, byName); err != nil {
+		if ranged, cannot, err = p.ranged(ctx, q, tree, byName); err != nil {
 			return err
 		}
 	}
@@ -124,7 +132,9 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 	}
 	p.cut()
 	for i := range p.Sources {
-		p.useIndex(&p.Sources[i], scans[i], found[p.Sources[i].Relation.OID])
+		if leaves[i].AccessMethod == "heap" {
+			p.useIndex(&p.Sources[i], scans[i], found[leaves[i].OID])
+		}
 	}
 	return nil
 }
@@ -228,7 +238,7 @@ func (p *Plan) deparsed(ctx context.Context, q Querier, scan *planNode, columns 
 }
 
 // ranged finds the members that the server reads by a TID range scan.
-func (p *Plan) ranged(ctx context.Context, q Querier, tree []facts, statement string, byName map[string]*facts) (map[uint32]bool, string, error) {
+func (p *Plan) ranged(ctx context.Context, q Querier, tree []facts, byName map[string]*facts) (map[uint32]bool, string, error) {
 	t := p.Target
 	only := t.scan != nil && t.scan.only
 	if err := p.settings(ctx, q, TIDRange); err != nil {

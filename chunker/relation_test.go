@@ -369,8 +369,12 @@ func TestAccessMethod(t *testing.T) {
 	pgtest.Exec(t, dsn,
 		`CREATE ACCESS METHOD stack TYPE TABLE HANDLER heap_tableam_handler`,
 		`CREATE TABLE s (a int) USING stack`,
-		`INSERT INTO s SELECT generate_series(1, 9000)`)
-	e := open(t, dsn).mustPlan(t, Request{Table: "s"}, Options{ChunkBytes: 50_000})
+		`INSERT INTO s SELECT generate_series(1, 9000)`, `CREATE INDEX ON s (a)`, `ANALYZE s`)
+	db := open(t, dsn)
+	if p := db.mustPlan(t, Request{Table: "s", Where: "a = 5"}, Options{}).plan; p.Sources[0].Scan != Whole {
+		t.Errorf("few rows are read by %s", p.Sources[0].Scan)
+	}
+	e := db.mustPlan(t, Request{Table: "s"}, Options{ChunkBytes: 50_000})
 	if e.plan.Len() != 1 || !strings.Contains(e.plan.Why, "stack") {
 		t.Errorf("%d chunks: %s", e.plan.Len(), e.plan.Why)
 	}
