@@ -9,6 +9,7 @@ import (
 // A dictionary that is half full finds the values of a column in few steps, whatever they have in common: floats of few
 // digits differ in their uppermost bits alone, counts in their lowest.
 func TestDictionarySpreads(t *testing.T) {
+	t.Parallel()
 	for name, key := range map[string]func(i int) uint64{
 		"counts":        func(i int) uint64 { return uint64(i) },
 		"whole floats":  func(i int) uint64 { return math.Float64bits(float64(i)) },

@@ -367,6 +367,7 @@ const parquetDataPage = 0
 
 // What Auto makes of columns of one behaviour each, in two row groups.
 func TestAuto(t *testing.T) {
+	t.Parallel()
 	const rows = 40_000
 	g := newGenerator(8)
 	text := func(f func(i int) string) func(array.Builder, int) {
@@ -425,6 +426,7 @@ func TestAuto(t *testing.T) {
 
 // A dictionary gives up at its limit, in the middle of a page, and everything comes back.
 func TestDictionaryGivesUp(t *testing.T) {
+	t.Parallel()
 	s := arrow.NewSchema([]arrow.Field{field("f", arrow.PrimitiveTypes.Float64, true), field("t", arrow.BinaryTypes.String, true), field("i", arrow.PrimitiveTypes.Int32, true)}, nil)
 	b := array.NewRecordBuilder(memory.DefaultAllocator, s)
 	defer b.Release()
@@ -456,6 +458,7 @@ func TestDictionaryGivesUp(t *testing.T) {
 
 // Auto makes smaller files than plain and dictionary encoding everywhere, of floats and of text.
 func TestAutoIsSmallest(t *testing.T) {
+	t.Parallel()
 	for name, table := range map[string]*table{"floats": floatTable(), "text": textTable()} {
 		s, batches, _ := table.batches(70_000, 8192)
 		size := map[Encoding]int64{}
@@ -481,6 +484,7 @@ func TestAutoIsSmallest(t *testing.T) {
 }
 
 func TestBoundsEncode(t *testing.T) {
+	t.Parallel()
 	encode := func(o order, values ...string) encoded {
 		var b bounds
 		var slab []byte
@@ -535,6 +539,7 @@ func TestBoundsEncode(t *testing.T) {
 
 // Geometry and intervals have no order that says anything.
 func TestNoBounds(t *testing.T) {
+	t.Parallel()
 	wkb := field("geometry", arrow.BinaryTypes.Binary, true)
 	wkb.Metadata = arrow.NewMetadata([]string{"ARROW:extension:name"}, []string{"geoarrow.wkb"})
 	s := arrow.NewSchema([]arrow.Field{wkb, field("plain", arrow.BinaryTypes.Binary, true)}, nil)

@@ -13,6 +13,7 @@ import (
 // group is a dictionary page: nulls and few repetitions must not change that. (By ParquetFile.read it refuses more than
 // one row group of them whoever wrote the file.)
 func TestNestedEnum(t *testing.T) {
+	t.Parallel()
 	enum := &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: arrow.BinaryTypes.String}
 	s := arrow.NewSchema([]arrow.Field{
 		{Name: "l", Type: arrow.ListOfField(arrow.Field{Name: "element", Type: enum, Nullable: true}), Nullable: true},

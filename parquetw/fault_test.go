@@ -45,6 +45,7 @@ func fullAfter(w *Writer, n int64) {
 
 // A disk that is full at any byte is an error that names the target, and leaves nothing behind but what was there.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	rec, opt := faultRecord()
 	whole, err := writeTo(t, filepath.Join(t.TempDir(), "f"), opt, rec)
 	if err != nil {
@@ -89,6 +90,7 @@ func TestFullDisk(t *testing.T) {
 
 // The kernel's own refusal: a file size limit, in a process of its own.
 func TestFileSizeLimit(t *testing.T) {
+	t.Parallel()
 	if path := os.Getenv("PARQUETW_TEST_LIMITED"); path != "" {
 		signal.Ignore(syscall.SIGXFSZ)
 		limit := syscall.Rlimit{Cur: 100_000, Max: 100_000}
@@ -113,6 +115,7 @@ func TestFileSizeLimit(t *testing.T) {
 
 // Temp space that fails is an error that names the temp file.
 func TestTempFileFails(t *testing.T) {
+	t.Parallel()
 	rec, opt := faultRecord()
 	readOnly := func() (*os.File, error) {
 		path := filepath.Join(t.TempDir(), "pages")
@@ -154,6 +157,7 @@ func TestTempFileFails(t *testing.T) {
 
 // The temp file is gone when the pool is closed, whether or not whoever made it removed its name.
 func TestTempFileRemoved(t *testing.T) {
+	t.Parallel()
 	rec, opt := faultRecord()
 	for _, unlinked := range []bool{false, true} {
 		dir := t.TempDir()
@@ -183,6 +187,7 @@ func TestTempFileRemoved(t *testing.T) {
 
 // Abort at any point waits for the tasks in flight, releases every batch and removes the file.
 func TestAbort(t *testing.T) {
+	t.Parallel()
 	rec, opt := faultRecord()
 	for stage := range 9 {
 		for _, group := range []int64{0, 100, 700} {
@@ -237,6 +242,7 @@ func TestAbort(t *testing.T) {
 }
 
 func TestClosedPool(t *testing.T) {
+	t.Parallel()
 	pool := NewPool(1, 0, nil)
 	w := create(t, Options{Schema: oneInt64, Pool: pool})
 	for range 2 {
@@ -254,6 +260,7 @@ func TestClosedPool(t *testing.T) {
 
 // A directory that goes away, or in which nothing can be renamed, is an error of the target.
 func TestDirectoryGone(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "d")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,7 @@ var updateFlag = flag.Bool("update", false, "rewrite testdata/golden.txt")
 // TestGolden holds a file's structure to a text: what a change of it does to readers shall be seen in review. Sizes and
 // offsets are left out, they change with the compression library.
 func TestGolden(t *testing.T) {
+	t.Parallel()
 	described := func(f arrow.Field, comment string) arrow.Field {
 		f.Metadata = arrow.NewMetadata([]string{"description"}, []string{comment})
 		return f

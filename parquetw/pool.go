@@ -45,7 +45,8 @@ func NewPool(encoders int, pageMemory int64, tempFile func() (*os.File, error)) 
 }
 
 // LimitTemp has every growth of the temp file booked: where charge refuses so many bytes, the Writer that needed them
-// fails with ErrTempLimit. Call it before the first Writer is made.
+// fails with ErrTempLimit. Call it before the first Writer is made. charge is called by one goroutine at a time, with the
+// Pool locked: it must not call the Pool.
 func (p *Pool) LimitTemp(charge func(bytes int64) bool) { p.charge = charge }
 
 // Used is the memory now held by finished pages, open pages and dictionaries, in bytes. Safe from any goroutine.

@@ -73,6 +73,7 @@ func randomCuts(r *rand.Rand, rows int) []int {
 // A file is a function of its rows and options: not of how they were cut into batches, nor of the number of encoders,
 // nor of the memory for pages. And arrow-go reads the rows that were written.
 func TestSameBytesAndSameRows(t *testing.T) {
+	t.Parallel()
 	seed := firstSeed(t)
 	for round := range *roundsFlag {
 		seed := seed + uint64(round)
@@ -138,6 +139,7 @@ func difference(want, have []string) string {
 // Two readers that are not ours judge the same files: pyarrow compares with the Arrow data they were made of, types and
 // field metadata included; DuckDB with what pyarrow read.
 func TestOtherReadersAgree(t *testing.T) {
+	t.Parallel()
 	seed := firstSeed(t)
 	dir := t.TempDir()
 	for round := range *roundsFlag {

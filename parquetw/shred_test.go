@@ -181,6 +181,7 @@ func plain(dst []byte, a arrow.Array, i, width int) []byte {
 
 // TestShred pins the shredder itself to levels worked out by hand.
 func TestShred(t *testing.T) {
+	t.Parallel()
 	s := arrow.NewSchema([]arrow.Field{
 		{Name: "l", Type: arrow.ListOf(arrow.PrimitiveTypes.Int32), Nullable: true},
 	}, nil)

@@ -25,6 +25,7 @@ func put(t testing.TB, path, content string, mode fs.FileMode) {
 const someParquet = "PAR1 whatever PAR1"
 
 func TestCheckTarget(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	put(t, at("parquet"), someParquet, 0o644)
@@ -112,6 +113,7 @@ func TestCheckTarget(t *testing.T) {
 
 // A file takes the mode of the one it replaces, or the one that the umask leaves; while it is written nobody else reads it.
 func TestModeAndReplacement(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "f.parquet")
 	commit := func(o Overwrite) fs.FileMode {
@@ -159,6 +161,7 @@ func TestModeAndReplacement(t *testing.T) {
 
 // What comes to the target's place while the file is written stays, if it may not be replaced.
 func TestTargetChangesMeanwhile(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		over Overwrite
@@ -205,6 +208,7 @@ func TestTargetChangesMeanwhile(t *testing.T) {
 }
 
 func TestTempName(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for _, name := range []string{"f.parquet", strings.Repeat("ü", 127), strings.Repeat("n", 255)} {
 		w, err := Create(filepath.Join(dir, name), Options{Schema: oneInt64, Pool: newPool(t, 1, 0)})

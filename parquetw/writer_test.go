@@ -55,6 +55,7 @@ func create(t testing.TB, opt Options) *Writer {
 }
 
 func TestResultAndMetadata(t *testing.T) {
+	t.Parallel()
 	pool := newPool(t, 2, 0)
 	m := arrow.NewMetadata([]string{"from the schema", "both"}, []string{"1", "2"})
 	s := arrow.NewSchema(oneInt64.Fields(), &m)
@@ -117,6 +118,7 @@ func TestResultAndMetadata(t *testing.T) {
 }
 
 func TestEndRowGroup(t *testing.T) {
+	t.Parallel()
 	w := create(t, Options{Schema: oneInt64})
 	end := func() {
 		if err := w.EndRowGroup(); err != nil {
@@ -149,6 +151,7 @@ func TestEndRowGroup(t *testing.T) {
 
 // No rows give a valid file with the whole schema; no columns give one that still knows how many rows it has.
 func TestNothing(t *testing.T) {
+	t.Parallel()
 	w := create(t, Options{Schema: oneInt64})
 	if res, err := w.Commit(t.Context()); err != nil || res.Rows != 0 || res.RowGroups != 0 {
 		t.Errorf("no rows: %+v, %v", res, err)
@@ -179,6 +182,7 @@ func TestNothing(t *testing.T) {
 // As many columns as a Postgres table can have, in several row groups that are open at once, within the memory that a
 // page may take.
 func TestWide(t *testing.T) {
+	t.Parallel()
 	const columns, rows = 1600, 300
 	fields := make([]arrow.Field, columns)
 	for i := range fields {
@@ -196,11 +200,9 @@ func TestWide(t *testing.T) {
 }
 
 func TestTooManyRowGroups(t *testing.T) {
+	t.Parallel()
 	w := create(t, Options{Schema: oneInt64, RowGroupRows: 1, Compression: Compression{Codec: None}})
-	values := make([]int64, MaxRowGroups)
-	if err := w.Write(t.Context(), int64s(values...)); err != nil {
-		t.Fatal(err)
-	}
+	w.groups = MaxRowGroups // as if they had been
 	err := w.Write(t.Context(), int64s(1))
 	if err == nil || !strings.Contains(err.Error(), "32767 row groups") {
 		t.Errorf("row group 32768: %v", err)
@@ -211,7 +213,7 @@ func TestTooManyRowGroups(t *testing.T) {
 	leftovers(t, filepath.Dir(w.out.path))
 
 	w = create(t, Options{Schema: oneInt64, RowGroupRows: 1, Compression: Compression{Codec: None}})
-	if err := w.Write(t.Context(), int64s(values...)); err != nil {
+	if err := w.Write(t.Context(), int64s(make([]int64, MaxRowGroups)...)); err != nil {
 		t.Fatal(err)
 	}
 	if res, err := w.Commit(t.Context()); err != nil || res.RowGroups != MaxRowGroups {
@@ -224,6 +226,7 @@ func TestTooManyRowGroups(t *testing.T) {
 
 // What a batch must not be is an error that names the leaf, and no file.
 func TestBadBatches(t *testing.T) {
+	t.Parallel()
 	s := arrow.NewSchema([]arrow.Field{
 		field("required", arrow.PrimitiveTypes.Int64, false),
 		field("text", arrow.BinaryTypes.String, true),
@@ -291,6 +294,7 @@ func TestBadBatches(t *testing.T) {
 }
 
 func TestValueError(t *testing.T) {
+	t.Parallel()
 	w := create(t, Options{Schema: arrow.NewSchema([]arrow.Field{field("doc", arrow.BinaryTypes.Binary, false)}, nil)})
 	b := column.NewBatch(1, 1, nil)
 	b.Rows, b.Leaves[0].Values = 1, 1
@@ -307,6 +311,7 @@ func TestValueError(t *testing.T) {
 
 // A value longer than any page has one of its own, between others.
 func TestLongValue(t *testing.T) {
+	t.Parallel()
 	s := arrow.NewSchema([]arrow.Field{field("t", arrow.BinaryTypes.String, true), field("l", arrow.ListOf(arrow.BinaryTypes.String), true)}, nil)
 	long := strings.Repeat("0123456789abcdef", 1<<19) // 8 MiB
 	rec := record(t, s, `[{"t":"a","l":["b"]},{"t":"`+long+`","l":["c","`+long+`"]},{"t":null,"l":null},{"t":"d","l":[]}]`)
@@ -318,6 +323,7 @@ func TestLongValue(t *testing.T) {
 }
 
 func TestBadSchemas(t *testing.T) {
+	t.Parallel()
 	pool := newPool(t, 1, 0)
 	i32 := arrow.PrimitiveTypes.Int32
 	for _, c := range []struct {
@@ -349,6 +355,7 @@ func TestBadSchemas(t *testing.T) {
 }
 
 func TestBadOptions(t *testing.T) {
+	t.Parallel()
 	pool := newPool(t, 1, 0)
 	s := arrow.NewSchema([]arrow.Field{field("i", arrow.PrimitiveTypes.Int32, true), field("t", arrow.BinaryTypes.String, true), field("b", arrow.FixedWidthTypes.Boolean, true)}, nil)
 	for _, c := range []struct {
@@ -391,6 +398,7 @@ func TestBadOptions(t *testing.T) {
 }
 
 func TestParseCompression(t *testing.T) {
+	t.Parallel()
 	for in, want := range map[string]Compression{
 		"zstd": {Zstd, 1}, "zstd:3": {Zstd, 3}, "zstd:22": {Zstd, 22}, "snappy": {Snappy, 0}, "gzip": {Gzip, 6}, "gzip:9": {Gzip, 9},
 		"lz4": {LZ4, 0}, "none": {None, 0},
@@ -417,6 +425,7 @@ func TestParseCompression(t *testing.T) {
 }
 
 func TestParseEncoding(t *testing.T) {
+	t.Parallel()
 	for e := Auto; int(e) < len(encodingNames); e++ {
 		if got, err := ParseEncoding(e.String()); err != nil || got != e {
 			t.Errorf("%s: %v, %v", e, got, err)
@@ -429,6 +438,7 @@ func TestParseEncoding(t *testing.T) {
 
 // Many files at once, on one pool with hardly any memory for pages, have the bytes that each has alone.
 func TestSharedPool(t *testing.T) {
+	t.Parallel()
 	pool := newPool(t, 3, 1<<16)
 	dir := t.TempDir()
 	var all sync.WaitGroup
@@ -456,10 +466,11 @@ func TestSharedPool(t *testing.T) {
 
 // The pages of a row group that is far larger than the memory for pages go to the temp file and come back.
 func TestPageMemory(t *testing.T) {
+	t.Parallel()
 	const memory = 1 << 20
 	pool := newPool(t, 2, memory)
 	s := arrow.NewSchema([]arrow.Field{field("x", arrow.PrimitiveTypes.Float64, false), field("y", arrow.PrimitiveTypes.Float64, false)}, nil)
-	w := create(t, Options{Schema: s, Pool: pool, Compression: Compression{Codec: None}})
+	w := create(t, Options{Schema: s, Pool: pool, Compression: Compression{Codec: None}, RowGroupRows: 500_000})
 	g := newGenerator(1)
 	most, spilled := int64(0), int64(0)
 	for range 100 {
@@ -484,16 +495,46 @@ func TestPageMemory(t *testing.T) {
 	if limit := int64(memory + 2<<20); most > limit {
 		t.Errorf("%d bytes of memory, want at most %d", most, limit)
 	}
-	if spilled < res.Bytes/2 {
+	if spilled < res.Bytes/3 {
 		t.Errorf("%d bytes of a file of %d were ever in the temp file", spilled, res.Bytes)
+	}
+	if st, err := pool.temp.Stat(); err != nil || st.Size() > res.Bytes*3/4 {
+		t.Errorf("a temp file of %d bytes for two row groups, %d bytes together, one after the other: %v", st.Size(), res.Bytes, err)
 	}
 	if got := readBack(t, w.out.path).NumRows(); got != 1_000_000 {
 		t.Errorf("read %d rows", got)
 	}
 }
 
+// Whoever books temp space is asked for each growth of the temp file, and can refuse.
+func TestLimitTemp(t *testing.T) {
+	t.Parallel()
+	rec, opt := faultRecord()
+	opt.RowGroupRows = 0
+	for _, limit := range []int64{0, 100 * blockBytes} {
+		opt.Pool = newPool(t, 2, 0)
+		booked, refused := int64(0), false
+		opt.Pool.LimitTemp(func(n int64) bool {
+			refused = booked+n > limit
+			if !refused {
+				booked += n
+			}
+			return !refused
+		})
+		dir := t.TempDir()
+		_, err := writeTo(t, filepath.Join(dir, "f.parquet"), opt, rec)
+		if refused != errors.Is(err, ErrTempLimit) || limit < 100*blockBytes && !refused || booked == 0 && limit > 0 {
+			t.Errorf("limit %d: %d booked, refused: %v, error: %v", limit, booked, refused, err)
+		}
+		if err != nil {
+			leftovers(t, dir)
+		}
+	}
+}
+
 // A blocked Write ends with its context, and the batch is released all the same.
 func TestWriteCancelled(t *testing.T) {
+	t.Parallel()
 	pool := newPool(t, 1, 1<<30)
 	w := create(t, Options{Schema: oneInt64, Pool: pool})
 	// an encoder goroutine that is held up in another file's write
