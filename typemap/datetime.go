@@ -126,8 +126,7 @@ func parseDate(v []byte) (int64, error) {
 	return n, nil
 }
 
-// scanTime reads HH:MM:SS[.ffffff] and gives what follows. Hours may have more digits (an interval's), up to 24 digits of
-// caution are the caller's.
+// scanTime reads HH:MM:SS[.ffffff], up to 24:59:59.999999, and gives what follows.
 func scanTime(v []byte) (us int64, rest []byte, ok bool) {
 	if len(v) < 8 || v[2] != ':' || v[5] != ':' {
 		return 0, nil, false

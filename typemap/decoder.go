@@ -73,7 +73,6 @@ type Decoder struct {
 	scan     scanState
 	header   bool // the binary header has been read
 	done     bool // the binary trailer has
-	started  bool
 	err      error
 	strict   bool
 	geo      []geoStats
@@ -113,18 +112,6 @@ func (p *Plan) NewDecoder(o DecoderOptions) *Decoder {
 			d.deep = append(d.deep, l)
 		}
 	}
-	var walk func(n *node)
-	walk = func(n *node) {
-		if n.scalar() {
-			d.leafs[n.leafLo].raw = n.raw
-		}
-		for _, c := range n.children {
-			walk(c)
-		}
-	}
-	for _, n := range p.nodes {
-		walk(n)
-	}
 	d.Reset()
 	return d
 }
@@ -135,7 +122,7 @@ func (d *Decoder) Reset() {
 		d.detach().Release()
 	}
 	d.rows, d.total, d.bit, d.big, d.field = 0, 0, 1, 0, -1
-	d.carry, d.scan, d.header, d.done, d.started, d.err = d.carry[:0], scanState{}, false, false, false, nil
+	d.carry, d.scan, d.header, d.done, d.err = d.carry[:0], scanState{}, false, false, nil
 	clear(d.geo)
 }
 
@@ -148,7 +135,6 @@ func (d *Decoder) Write(p []byte) (int, error) {
 	if d.err != nil {
 		return 0, d.err
 	}
-	d.started = true
 	n := len(p)
 	if d.plan.Transport == Binary {
 		d.err = d.writeBinary(p)

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"fast-export/internal/column"
 	"fast-export/internal/pgtest"
@@ -85,12 +84,9 @@ func copyOut(t testing.TB, c *pgx.Conn, p *Plan, sql string) []byte {
 	}
 	var buf bytes.Buffer
 	stmt := fmt.Sprintf("COPY (SELECT %s FROM (%s) AS q) TO STDOUT (FORMAT %s)", strings.Join(exprs, ", "), sql, p.Transport)
-	var tag pgconn.CommandTag
-	tag, err := c.PgConn().CopyTo(t.Context(), &buf, stmt)
-	if err != nil {
+	if _, err := c.PgConn().CopyTo(t.Context(), &buf, stmt); err != nil {
 		t.Fatalf("%v\nin: %.300s", err, stmt)
 	}
-	_ = tag
 	return buf.Bytes()
 }
 
