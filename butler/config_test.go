@@ -138,10 +138,15 @@ func TestConfigurations(t *testing.T) {
 		want  any
 		err   string
 	}{
-		{"defaults", map[string]string{"butler.yaml": "{}"}, nil, func(c *repoConfig, dir string) any {
-			return []any{c.db == "sqlite:///"+dir+"/gen3.sqlite3", c.datastores[0].root == dir+"/datastore", c.datastores[0].table, c.datastores[0].name, c.namespace}
+		{
+			"defaults",
+			map[string]string{"butler.yaml": "{}"},
+			nil, func(c *repoConfig, dir string) any {
+				return []any{c.db == "sqlite:///"+dir+"/gen3.sqlite3", c.datastores[0].root == dir+"/datastore", c.datastores[0].table, c.datastores[0].name, c.namespace}
+			},
+			[]any{true, true, "file_datastore_records", "FileDatastore@<butlerRoot>/datastore", ""},
+			"",
 		},
-			[]any{true, true, "file_datastore_records", "FileDatastore@<butlerRoot>/datastore", ""}, ""},
 		{"empty file", map[string]string{"butler.yaml": ""}, nil, func(c *repoConfig, dir string) any { return c.datastores[0].table }, "file_datastore_records", ""},
 		{"root", map[string]string{"butler.yaml": "root: /data/x\ndatastore: {root: <butlerRoot>/y}\n"}, nil, func(c *repoConfig, dir string) any { return []string{c.db, c.datastores[0].root} }, []string{"sqlite:////data/x/gen3.sqlite3", "/data/x/y"}, ""},
 		{"root as URI", map[string]string{"butler.yaml": "root: file:///data/a%20b/\ndatastore: {root: <butlerRoot>}\n"}, nil, func(c *repoConfig, dir string) any { return []string{c.db, c.datastores[0].root} }, []string{"sqlite:////data/a b/gen3.sqlite3", "/data/a b"}, ""},
