@@ -50,7 +50,9 @@ type app struct {
 }
 
 // subcommands in the order in which help lists them.
-func subcommands() []command { return []command{butlerCommand(), demoCommand(), versionCommand()} }
+func subcommands() []command {
+	return []command{butlerCommand(), completionCommand(), demoCommand(), versionCommand()}
+}
 
 // Run does what args, without the program's name, ask for and returns the exit code. Results go to env.Stdout, everything
 // else to env.Stderr. A cancelled ctx ends it within a second or so; the cause Interrupted decides the code then.
@@ -91,8 +93,7 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 	}
 	f := newFlags(cmd.name)
 	run := cmd.new(f)
-	f.group("Help")
-	f.BoolVarP(&help, "help", "h", help, "print this and stop")
+	f.addHelp(&help)
 	if err := f.parse(args); err != nil && !errors.Is(err, pflag.ErrHelp) {
 		return err
 	}

@@ -36,6 +36,12 @@ func newFlags(name string) *flags {
 // group begins a group: the flags that are added from here on.
 func (f *flags) group(title string) { f.groups = append(f.grouped(), flagGroup{title: title}) }
 
+// addHelp adds the flag that every command has. It goes last.
+func (f *flags) addHelp(help *bool) {
+	f.group("Help")
+	f.BoolVarP(help, "help", "h", *help, "print this and stop")
+}
+
 // grouped returns the groups with their flags, in the order in which they were added.
 func (f *flags) grouped() []flagGroup {
 	taken := map[string]bool{}
