@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "rewrite docs/cli.md and docs/exit-codes.md")
+var update = flag.Bool("update", false, "rewrite docs/cli.md, docs/exit-codes.md and docs/man")
 
 // document compares a file of docs/ with what it should be.
 func document(t *testing.T, name, want string) {
@@ -34,7 +34,8 @@ func TestDocumentOfFlags(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Commands and flags\n\nGenerated from the program's own tables; `fast-export --help` says the same. " +
 		"A size is a number of bytes, or has a unit: `64MB` is 64,000,000 bytes, `64MiB` is 67,108,864. " +
-		"Exit codes: [exit-codes.md](exit-codes.md). What `--progress json` and `--report` write: [json-output.md](json-output.md).\n")
+		"Exit codes: [exit-codes.md](exit-codes.md). What `--progress json` and `--report` write: [json-output.md](json-output.md). " +
+		"The same as man pages: [man/](man) (`man docs/man/fast-export.1`).\n")
 	for _, c := range append([]command{exportCommand()}, subcommands()...) {
 		f := newFlags(c.name)
 		c.new(f)
