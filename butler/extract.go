@@ -242,7 +242,6 @@ func (e *Extraction) Schema(ctx context.Context) (*arrow.Schema, error) {
 // probe is what Schema finds out of one dataset.
 type probe struct {
 	known   known
-	missing bool
 	columns []tableColumn // usable columns that were asked for
 	absent  []string      // columns that were asked for and are not there
 	err     error

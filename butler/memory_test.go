@@ -17,8 +17,6 @@ import (
 
 // lateSink gives batches back late, as an encoder that has much to do, and looks at the heap.
 type lateSink struct {
-	mu      sync.Mutex
-	waiting []*column.Batch
 	done    sync.WaitGroup
 	rows    int64
 	groups  int

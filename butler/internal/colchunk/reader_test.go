@@ -63,7 +63,11 @@ func (m *model) write(t testing.TB, props ...parquet.WriterProperty) []byte {
 	root := schema.MustGroup(schema.NewGroupNode("schema", parquet.Repetitions.Required, schema.FieldList{m.node()}, -1))
 	var out bytes.Buffer
 	w := file.NewParquetWriter(&out, root, file.WithWriterProps(parquet.NewWriterProperties(props...)))
-	cw, err := w.AppendRowGroup().NextColumn()
+	rg, err := w.AppendRowGroupChecked()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cw, err := rg.NextColumn()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -522,7 +526,11 @@ func TestNullElement(t *testing.T) {
 	write := func(values []int32, defs, reps []int16) []byte {
 		var out bytes.Buffer
 		w := file.NewParquetWriter(&out, root)
-		cw, err := w.AppendRowGroup().NextColumn()
+		rg, err := w.AppendRowGroupChecked()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cw, err := rg.NextColumn()
 		if err != nil {
 			t.Fatal(err)
 		}
