@@ -146,7 +146,7 @@ const tellingValues = 1024
 // that have indices. It depends on the values of the row group so far, one by one.
 func (e *leafEncoder) admits(size int, indices []uint32) bool {
 	n := e.dict.n
-	if n >= maxEntries || len(e.dict.data)+size > e.lay.dictBytes {
+	if n >= e.lay.dictEntries() || len(e.dict.data)+size > e.lay.dictBytes {
 		return false
 	}
 	if e.confirmed {

@@ -18,8 +18,12 @@ type layout struct {
 	dictBytes int // bytes of a dictionary at most
 }
 
-// layoutFor keeps the open pages and dictionaries of all leaves together within 32 MiB or so each, down to pages that
-// are not worth having.
+// dictEntries is the most entries of a dictionary. What finds an entry takes up to 64 bytes, most of a dictionary of
+// numbers: so all leaves together stay within four times what their entries may have.
+func (l layout) dictEntries() int { return min(maxEntries, l.dictBytes/16) }
+
+// layoutFor keeps the open pages of all leaves together within about 32 MiB, and the entries of their dictionaries too,
+// down to pages that are not worth having.
 func layoutFor(leaves int) layout {
 	bytes := min(max((32<<20)/max(leaves, 1), 32<<10), 1<<20)
 	return layout{pageRows: min(max(bytes/8, 4096), 32768) &^ 7, pageBytes: bytes, dictBytes: bytes}
