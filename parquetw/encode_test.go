@@ -460,7 +460,7 @@ func TestDictionaryGivesUp(t *testing.T) {
 func TestAutoIsSmallest(t *testing.T) {
 	t.Parallel()
 	for name, table := range map[string]*table{"floats": floatTable(), "text": textTable()} {
-		s, batches, _ := table.batches(70_000, 8192)
+		s, batches, _ := table.batches(40_000, 8192)
 		size := map[Encoding]int64{}
 		for _, enc := range []Encoding{Auto, Plain, Dictionary} {
 			w := create(t, Options{Schema: s, Encodings: everywhere(t, s, enc)})

@@ -440,8 +440,6 @@ func (e *leafEncoder) endChunk(s *scratch, g *rowGroup) error {
 	}
 	c.stats = c.bounds.encode(e.order, &c.slab)
 	e.chunk = nil
-	e.dict.reset()
-
 	return nil
 }
 
