@@ -179,6 +179,29 @@ func (p *Plan) At(i int) Chunk {
 	return c
 }
 
+// Extent says for people what a chunk of the plan holds: its blocks, its range
+// of a column's values, or how its rows are found.
+func (p *Plan) Extent(c Chunk) string {
+	switch {
+	case c.Lo >= 0 && c.Hi < 0:
+		return fmt.Sprintf("blocks [%d,end)", c.Lo)
+	case c.Lo >= 0:
+		return fmt.Sprintf("blocks [%d,%d)", c.Lo, c.Hi)
+	case c.Scan != ByColumn:
+		return c.Scan.String()
+	}
+	name, i := display(p.column.Name), int64(c.Index)-p.Sources[c.Source].first
+	switch n := int64(len(p.bounds)); {
+	case i > n:
+		return name + " is NULL"
+	case i == 0:
+		return fmt.Sprintf("%s < %s", name, literal(p.bounds[0]))
+	case i == n:
+		return fmt.Sprintf("%s >= %s", name, literal(p.bounds[n-1]))
+	}
+	return fmt.Sprintf("%s >= %s and < %s", name, literal(p.bounds[i-1]), literal(p.bounds[i]))
+}
+
 // tidPredicate is the condition for blocks [lo, hi) of a relation, without an
 // upper end if hi is negative. Line pointers count from 1, so (n,0) is never a
 // row. The operators are named by their schema: a search_path cannot change
