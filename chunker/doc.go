@@ -14,7 +14,12 @@
 // cut only when each row's presence and value depend on that row alone; what
 // is not certainly so is one chunk, and the plan says why.
 //
-// The package reads catalogs and runs EXPLAIN; it never reads a user's row and
-// never creates anything. Nothing here is safe for concurrent use but the
-// methods of a finished [Plan].
+// On request ([Hint]) the chunks are ranges of a column's values instead, in
+// ascending order, the NULLs last, by ctid within each. That works on every
+// server version, on views and on foreign tables.
+//
+// The package reads catalogs and runs EXPLAIN. It creates nothing, and reads no
+// row of the user's but to find the bounds of column ranges where there are no
+// statistics. Nothing here is safe for concurrent use but the methods of a
+// finished [Plan].
 package chunker

@@ -226,22 +226,3 @@ func TestExcerpt(t *testing.T) {
 		}
 	}
 }
-
-func TestSplitColumns(t *testing.T) {
-	t.Parallel()
-	for list, want := range map[string]string{
-		`id`: `id`, `id, "Dec" ,ra`: `id|"Dec"|ra`, `"a,b","c""d"`: `"a,b"|"c""d"`, "a -- x\n,b": "a|b", `U&"d\0061t",x`: `U&"d\0061t"|x`,
-	} {
-		got, err := SplitColumns(list)
-		if err != nil || strings.Join(got, "|") != want {
-			t.Errorf("%q: %q, %v", list, got, err)
-		}
-	}
-	for _, list := range []string{``, `,`, `a,`, `a b`, `a,,b`, `*`, `a.b`, `lower(a)`, `'a'`, `"a`, `1`, `a;b`} {
-		_, err := SplitColumns(list)
-		var bad *StatementError
-		if !errors.As(err, &bad) || bad.Field != FieldColumns {
-			t.Errorf("%q: %v", list, err)
-		}
-	}
-}

@@ -222,36 +222,6 @@ func nameOf(text string, tokens []token) (relationName, bool) {
 	return n, true
 }
 
-// SplitColumns cuts a list of column names as SQL writes it, as in --columns
-// id,"Dec",ra, into its names, still as they were written. The error is a
-// *StatementError.
-func SplitColumns(list string) ([]string, error) {
-	fail := func(pos int, reason string) ([]string, error) {
-		return nil, &StatementError{
-			Field: FieldColumns, Reason: reason, Text: list, Position: runePosition(list, pos),
-			Hint: "give column names as SQL writes them, separated by commas",
-		}
-	}
-	tokens, err := lex(list)
-	if err != nil {
-		return fail(err.(*lexError).pos, err.Error())
-	}
-	var names []string
-	for i, t := range tokens {
-		switch {
-		case i%2 == 0 && t.name():
-			names = append(names, list[t.pos:t.end])
-		case i%2 == 1 && t.is(","):
-		default:
-			return fail(t.pos, list[t.pos:t.end]+" is no column name")
-		}
-	}
-	if len(tokens)%2 == 0 {
-		return fail(len(list), "a column name is missing")
-	}
-	return names, nil
-}
-
 // quote writes an identifier so that the server takes it as it is.
 func quote(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 
