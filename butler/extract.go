@@ -84,6 +84,8 @@ func findDatasets(ctx context.Context, r *registry, cfg *repoConfig, o Options) 
 	if err != nil {
 		return nil, err
 	}
+	scan := r.startScan(ctx, cfg.datastores, t.storageClass)
+	defer scan.stop()
 	lo := listOptions{findFirst: o.FindFirst, keepDuplicates: o.KeepDuplicates, implied: o.AddDataID || o.FullDataID}
 	if o.Where != "" {
 		if lo.where, err = parseWhere(o.Where, t.group); err != nil {
@@ -100,7 +102,7 @@ func findDatasets(ctx context.Context, r *registry, cfg *repoConfig, o Options) 
 		return nil, err
 	}
 	o.Log.Debug("datasets listed", "dataset_type", t.name, "collections", len(s.collections), "datasets", len(l.refs))
-	return l, r.loadRecords(ctx, l, cfg.datastores)
+	return l, r.loadRecords(ctx, l, cfg.datastores, scan)
 }
 
 // Close closes what was kept open.

@@ -77,9 +77,12 @@ func TestPostgresRepositories(t *testing.T) {
 			compareListings(t, filepath.Join(dir, repo), readGolden(t, dir, repo))
 			compareTables(t, dir, repo)
 			for _, o := range []Options{
-				{Collections: []string{"*"}, SkipMissing: true}, {Collections: []string{"u/me/outer"}, FindFirst: true, SkipMissing: true, AddDataID: true, Columns: []string{"ra", "m_str"}},
-				{Collections: []string{"u/me/calib"}, DatasetType: "calib_tab"}, {Collections: []string{"u/me/run1"}, Where: "visit IN (1, 3) AND instrument = 'Cam1' AND band != 'r'"},
-				{Collections: []string{"u/me/run1"}, DatasetType: "nodim_tab"}, {Collections: []string{"u/me/run1"}, DatasetType: "object_patch"},
+				{Collections: []string{"*"}, SkipMissing: true},
+				{Collections: []string{"u/me/outer"}, FindFirst: true, SkipMissing: true, AddDataID: true, Columns: []string{"ra", "m_str"}},
+				{Collections: []string{"u/me/calib"}, DatasetType: "calib_tab"},
+				{Collections: []string{"u/me/run1"}, Where: "visit IN (1, 3) AND instrument = 'Cam1' AND band != 'r'"},
+				{Collections: []string{"u/me/run1"}, DatasetType: "nodim_tab"},
+				{Collections: []string{"u/me/run1"}, DatasetType: "object_patch"},
 			} {
 				o.Repo = filepath.Join(sqlite, "sqlite_plain")
 				want, ws := mustExtract(t, o)

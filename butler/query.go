@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 )
@@ -29,13 +31,14 @@ type ref struct {
 
 // fileRecord says where a datastore keeps a dataset.
 type fileRecord struct {
-	table        int32 // index into listing.tables
-	path         string
-	formatter    string
-	storageClass string
-	component    string
-	size         int64 // bytes, -1 when unknown
+	*recordKind
+	table int32 // index into listing.tables
+	path  string
+	size  int64 // bytes, -1 when unknown
 }
+
+// recordKind is what records have in common: a table of a million records has a few kinds.
+type recordKind struct{ formatter, storageClass, component string }
 
 // listing is what a search found, in the order of the output.
 type listing struct {
@@ -138,11 +141,12 @@ func (r *registry) unknownDatasetType(ctx context.Context, name string, override
 	return fmt.Errorf("%s (there are: %s)", reason, known)
 }
 
-// hit is one membership of a dataset in a collection of the search.
+// hit is one membership of a dataset in a collection of the search. There may be millions: it is kept small.
 type hit struct {
-	ref
-	rank  int  // position of the collection in the search
-	calib bool // by a validity range
+	id   uuid
+	dims []value
+	run  int32 // index into hitReader.runs
+	rank int32 // position of the collection in the search
 }
 
 // list finds the datasets of a type. Each comes once, unless duplicates are to be kept: then as often as Python's
@@ -167,9 +171,9 @@ func (r *registry) list(ctx context.Context, t *datasetType, s *search, o listOp
 			inTags = append(inTags, c)
 		}
 	}
-	rank := make(map[any]int, len(cs))
+	rank := make(map[any]int32, len(cs))
 	for i, c := range cs {
-		rank[c.key] = i
+		rank[c.key] = int32(i)
 	}
 	reader := &hitReader{r: r, t: t, o: o, rank: rank, collections: cs}
 	if err := reader.memberships(ctx, inTags); err != nil {
@@ -201,27 +205,97 @@ func (r *registry) list(ctx context.Context, t *datasetType, s *search, o listOp
 		l.repeats = int64(len(hits) - len(kept))
 		hits = kept
 	}
-	order := outputOrder(required)
-	// Numbers are sorted in place of the hits, which are large.
-	sorted := make([]int32, len(hits))
-	for i := range sorted {
-		sorted[i] = int32(i)
+	l.refs = make([]ref, len(hits))
+	for i, k := range reader.sort(hits) {
+		l.refs[i] = ref{id: hits[k].id, run: reader.runs[hits[k].run], dims: hits[k].dims}
 	}
-	slices.SortFunc(sorted, func(i, j int32) int {
-		a, b := &hits[i], &hits[j]
-		if c := compareDims(a.dims, b.dims, order); c != 0 {
-			return c
+	return l, nil
+}
+
+// sort gives the indexes of hits in the order of the output.
+func (h *hitReader) sort(hits []hit) []int32 {
+	order := outputOrder(h.t.group.required)
+	type keyed struct {
+		key uint64
+		hit int32
+	}
+	keys := make([]keyed, len(hits))
+	packed, exact := packKeys(hits, order)
+	for i := range hits {
+		keys[i] = keyed{packed[i], int32(i)}
+	}
+	slices.SortFunc(keys, func(x, y keyed) int {
+		if x.key != y.key {
+			return cmp.Compare(x.key, y.key)
 		}
-		if c := strings.Compare(a.run, b.run); c != 0 {
-			return c
+		a, b := &hits[x.hit], &hits[y.hit]
+		if !exact {
+			if c := compareDims(a.dims, b.dims, order); c != 0 {
+				return c
+			}
+		}
+		if a.run != b.run {
+			return strings.Compare(h.runs[a.run], h.runs[b.run])
 		}
 		return bytes.Compare(a.id[:], b.id[:])
 	})
-	l.refs = make([]ref, len(hits))
-	for i, k := range sorted {
-		l.refs[i] = hits[k].ref
+	sorted := make([]int32, len(hits))
+	for i, k := range keys {
+		sorted[i] = k.hit
 	}
-	return l, nil
+	return sorted
+}
+
+// packKeys gives each hit a number that sorts like its dims: those are few different texts and integers in a narrow
+// range, which fit into 64 bits together. exact is false where they do not; then all numbers are 0.
+func packKeys(hits []hit, order []int) (keys []uint64, exact bool) {
+	keys = make([]uint64, len(hits))
+	if len(hits) == 0 {
+		return keys, true
+	}
+	used := 0
+	for _, d := range slices.Backward(order) {
+		var width int
+		if hits[0].dims[d].kind == textValue {
+			place := map[string]uint64{}
+			for i := range hits {
+				place[hits[i].dims[d].s] = 0
+			}
+			texts := make([]string, 0, len(place))
+			for s := range place {
+				texts = append(texts, s)
+			}
+			slices.Sort(texts)
+			for i, s := range texts {
+				place[s] = uint64(i)
+			}
+			width = bits.Len(uint(len(texts) - 1))
+			if used+width > 64 {
+				clear(keys)
+				return keys, false
+			}
+			if width > 0 {
+				for i := range hits {
+					keys[i] |= place[hits[i].dims[d].s] << used
+				}
+			}
+		} else {
+			lo, hi := hits[0].dims[d].n, hits[0].dims[d].n
+			for i := range hits {
+				lo, hi = min(lo, hits[i].dims[d].n), max(hi, hits[i].dims[d].n)
+			}
+			width = bits.Len64(uint64(hi) - uint64(lo))
+			if used+width > 64 {
+				clear(keys)
+				return keys, false
+			}
+			for i := range hits {
+				keys[i] |= (uint64(hits[i].dims[d].n) - uint64(lo)) << used
+			}
+		}
+		used += width
+	}
+	return keys, true
 }
 
 // outputOrder gives the order in which required dimensions are compared: the universe's, but detector last, so that the
@@ -315,11 +389,14 @@ type hitReader struct {
 	r           *registry
 	t           *datasetType
 	o           listOptions
-	rank        map[any]int
+	rank        map[any]int32
 	collections []collection
+	dims        []*element // of the rows: required, and implied if they are fetched
 	hits        []hit
 	values      []value // arena for the hits' dims
 	texts       map[string]string
+	runs        []string // names of runs
+	runOf       map[string]int32
 }
 
 // memberships reads the tags table. A dataset found in a RUN collection is in no other run, so that only for TAGGED ones
@@ -334,12 +411,12 @@ func (h *hitReader) memberships(ctx context.Context, cs []collection) error {
 		}
 	}
 	for _, chunk := range h.r.chunks(runs) {
-		if err := h.query(ctx, h.t.tags, chunk, false, false); err != nil {
+		if err := h.query(ctx, h.t.tags, chunk, false); err != nil {
 			return err
 		}
 	}
 	for _, chunk := range h.r.chunks(tagged) {
-		if err := h.query(ctx, h.t.tags, chunk, true, false); err != nil {
+		if err := h.query(ctx, h.t.tags, chunk, true); err != nil {
 			return err
 		}
 	}
@@ -352,7 +429,7 @@ func (h *hitReader) validityRanges(ctx context.Context, cs []collection) error {
 		keys = append(keys, c.key)
 	}
 	for _, chunk := range h.r.chunks(keys) {
-		if err := h.query(ctx, h.t.calibs, chunk, true, true); err != nil {
+		if err := h.query(ctx, h.t.calibs, chunk, true); err != nil {
 			return err
 		}
 	}
@@ -360,7 +437,7 @@ func (h *hitReader) validityRanges(ctx context.Context, cs []collection) error {
 }
 
 // query lists the rows of a tags or calibs table for some collections.
-func (h *hitReader) query(ctx context.Context, table string, keys []any, lookUpRun, calib bool) error {
+func (h *hitReader) query(ctx context.Context, table string, keys []any, lookUpRun bool) error {
 	r, required := h.r, h.t.group.required
 	collectionColumn, runColumn := "collection_id", "run_id"
 	if r.nameKey {
@@ -392,7 +469,7 @@ func (h *hitReader) query(ctx context.Context, table string, keys []any, lookUpR
 	}
 	var joins []dimensionJoin
 	mandatory := r.universe.mandatoryJoins(h.t.group)
-	dims := len(required)
+	h.dims = required
 	if h.o.implied || len(mandatory) > 0 {
 		var err error
 		if joins, err = r.universe.impliedJoins(h.t.group); err != nil {
@@ -425,7 +502,7 @@ func (h *hitReader) query(ctx context.Context, table string, keys []any, lookUpR
 		for _, e := range h.t.group.implied {
 			q.add(", ", columns[e.name])
 		}
-		dims += len(h.t.group.implied)
+		h.dims = h.t.group.all()
 	}
 	q.add(" FROM ", r.table(table), " t")
 	if lookUpRun {
@@ -440,17 +517,17 @@ func (h *hitReader) query(ctx context.Context, table string, keys []any, lookUpR
 		if len(keys) == 1 {
 			v[1] = keys[0]
 		}
-		return h.row(v, dims, lookUpRun, calib)
+		return h.row(v, lookUpRun)
 	})
 }
 
 // row takes one row of a listing.
-func (h *hitReader) row(v []any, dims int, lookUpRun, calib bool) error {
+func (h *hitReader) row(v []any, lookUpRun bool) error {
 	idText, err := str(v[0], "a dataset's id")
 	if err != nil {
 		return err
 	}
-	x := hit{calib: calib}
+	var x hit
 	if x.id, err = parseUUID(idText); err != nil {
 		return err
 	}
@@ -458,19 +535,24 @@ func (h *hitReader) row(v []any, dims int, lookUpRun, calib bool) error {
 	if x.rank, ok = h.rank[v[1]]; !ok {
 		return fmt.Errorf("dataset %s is in a collection (%v) that was not asked for", x.id, v[1])
 	}
+	run := h.collections[x.rank].name
 	if lookUpRun {
-		if x.run, err = str(v[2], "the run of a dataset"); err != nil {
+		if run, err = str(v[2], "the run of a dataset"); err != nil {
 			return err
 		}
-		x.run = h.intern(x.run)
-	} else {
-		x.run = h.collections[x.rank].name
 	}
-	if cap(h.values)-len(h.values) < dims {
-		h.values = make([]value, 0, max(4096, dims))
+	if x.run, ok = h.runOf[run]; !ok {
+		if h.runOf == nil {
+			h.runOf = map[string]int32{}
+		}
+		x.run = int32(len(h.runs))
+		h.runs, h.runOf[run] = append(h.runs, run), x.run
+	}
+	if cap(h.values)-len(h.values) < len(h.dims) {
+		h.values = make([]value, 0, max(8192, len(h.dims)))
 	}
 	at := len(h.values)
-	for i, e := range h.t.group.all()[:dims] {
+	for i, e := range h.dims {
 		d := value{}
 		switch y := v[3+i].(type) {
 		case int64:
@@ -543,16 +625,15 @@ func pushDown(q *statement, e whereExpr, required []*element) {
 // parquetFormatter is the class that reads and writes tables.
 const parquetFormatter = "lsst.daf.butler.formatters.parquet.ParquetFormatter"
 
+// recordSeparator stands between the parts of a record's kind: the control character "unit separator".
+const recordSeparator = "\x1f"
+
 // recordChunk is how many datasets' records Postgres is asked for at a time.
 const recordChunk = 10000
 
-// loadRecords fetches the file records of all datasets of a listing.
-func (r *registry) loadRecords(ctx context.Context, l *listing, stores []datastoreConfig) error {
-	for _, d := range stores {
-		if !slices.Contains(l.tables, d.table) {
-			l.tables = append(l.tables, d.table)
-		}
-	}
+// loadRecords fetches the file records of all datasets of a listing. scan, if not nil, has been reading them meanwhile.
+func (r *registry) loadRecords(ctx context.Context, l *listing, stores []datastoreConfig, scan *recordScan) error {
+	l.tables = recordTables(stores)
 	if len(l.refs) == 0 {
 		return nil
 	}
@@ -562,51 +643,38 @@ func (r *registry) loadRecords(ctx context.Context, l *listing, stores []datasto
 			byID[l.refs[i].id] = int32(i)
 		}
 	}
-	texts := map[string]string{}
-	intern := func(v any, what string) (string, error) {
-		s, err := str(v, what)
-		if have, ok := texts[s]; ok {
-			return have, err
+	arena := make([]fileRecord, 0, len(l.refs)) // a slice of its own for each dataset would be 100,000 allocations
+	add := func(id uuid, f fileRecord) {
+		at, ok := byID[id]
+		if !ok {
+			return // a scan of the whole table gives others too
 		}
-		texts[s] = s
-		return s, err
+		if to := &l.refs[at].records; *to != nil {
+			*to = append(*to, f)
+		} else {
+			arena = append(arena, f)
+			*to = arena[len(arena)-1 : len(arena) : len(arena)]
+		}
 	}
-	for ti, table := range l.tables {
-		take := func(v []any) error {
-			idText, err := str(v[0], "a dataset's id")
-			if err != nil {
-				return err
-			}
-			id, err := parseUUID(idText)
-			if err != nil {
-				return err
-			}
-			at, ok := byID[id]
-			if !ok {
-				return nil // a scan of the whole table gives others too
-			}
-			f := fileRecord{table: int32(ti), size: -1}
-			if f.path, err = str(v[1], "a file's path"); err != nil {
-				return err
-			}
-			f.formatter, f.storageClass, f.component = parquetFormatter, l.datasetType.storageClass, wholeDataset
-			for i, to := range []*string{&f.formatter, &f.storageClass, &f.component} {
-				if v[2+i] != nil {
-					if *to, err = intern(v[2+i], "a file's formatter, storage class or component"); err != nil {
-						return err
-					}
-				}
-			}
-			if v[5] != nil {
-				if f.size, err = integer(v[5], "a file's size"); err != nil {
+	if len(l.refs) >= fewRefs && scan.wait() {
+		for i, id := range scan.ids {
+			add(id, scan.records[i])
+		}
+	} else {
+		parse := newRecordParser(l.datasetType.storageClass)
+		for ti, table := range l.tables {
+			err := r.records(ctx, l, table, func(v []any) error {
+				id, err := recordID(v)
+				if _, ok := byID[id]; !ok || err != nil {
 					return err
 				}
+				f, err := parse.record(v, int32(ti))
+				add(id, f)
+				return err
+			})
+			if err != nil {
+				return err
 			}
-			l.refs[at].records = append(l.refs[at].records, f)
-			return nil
-		}
-		if err := r.records(ctx, l, table, take); err != nil {
-			return err
 		}
 	}
 	for i := range l.refs {
@@ -617,21 +685,151 @@ func (r *registry) loadRecords(ctx context.Context, l *listing, stores []datasto
 	return nil
 }
 
+// recordTables gives the tables with records, each once, in the order of the datastores.
+func recordTables(stores []datastoreConfig) (tables []string) {
+	for _, d := range stores {
+		if !slices.Contains(tables, d.table) {
+			tables = append(tables, d.table)
+		}
+	}
+	return tables
+}
+
+// recordParser reads rows of a records table: id, path, kind (NULL for the ordinary one) and size.
+type recordParser struct {
+	ordinary *recordKind
+	kinds    map[string]*recordKind
+}
+
+func newRecordParser(storageClass string) *recordParser {
+	return &recordParser{&recordKind{parquetFormatter, storageClass, wholeDataset}, map[string]*recordKind{}}
+}
+
+func recordID(v []any) (uuid, error) {
+	text, err := str(v[0], "a dataset's id")
+	if err != nil {
+		return uuid{}, err
+	}
+	return parseUUID(text)
+}
+
+func (p *recordParser) record(v []any, table int32) (f fileRecord, err error) {
+	f = fileRecord{table: table, size: -1, recordKind: p.ordinary}
+	if f.path, err = str(v[1], "a file's path"); err != nil {
+		return f, err
+	}
+	if v[2] != nil {
+		text, err := str(v[2], "a file's formatter, storage class and component")
+		if err != nil {
+			return f, err
+		}
+		if f.recordKind = p.kinds[text]; f.recordKind == nil {
+			parts := append(strings.Split(text, recordSeparator), "", "")
+			f.recordKind = &recordKind{parts[0], parts[1], parts[2]}
+			p.kinds[text] = f.recordKind
+		}
+	}
+	if v[3] != nil {
+		f.size, err = integer(v[3], "a file's size")
+	}
+	return f, err
+}
+
+// fewRefs is how many datasets are looked up one by one rather than by a scan that is under way; a table of more than
+// maxScan records is not scanned beforehand.
+const (
+	fewRefs = 2000
+	maxScan = 400_000
+)
+
+// recordScan reads a whole table of records on a connection of its own while datasets are listed on the other.
+type recordScan struct {
+	ids     []uuid
+	records []fileRecord
+	err     error
+
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// startScan begins a scan if it can help: in SQLite, with one table of records that is not too large. Both connections
+// see the same state of the database: the first holds its shared lock, so that nobody can have committed when the
+// second gets its own (which it does at once or not at all: a writer may be waiting in between).
+func (r *registry) startScan(ctx context.Context, stores []datastoreConfig, storageClass string) *recordScan {
+	tables := recordTables(stores)
+	if r.second == nil || len(tables) != 1 {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &recordScan{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.err = s.run(ctx, r, tables[0], storageClass)
+	}()
+	return s
+}
+
+var errNoScan = errors.New("the records are not scanned beforehand")
+
+func (s *recordScan) run(ctx context.Context, r *registry, table, storageClass string) (err error) {
+	session, err := r.second(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, session.close()) }()
+	other := &registry{session: session}
+	rows, err := other.count(ctx, "SELECT coalesce(max(rowid), 0) FROM "+other.table(table))
+	if err == nil && rows > maxScan {
+		err = errNoScan
+	}
+	if err != nil {
+		return err
+	}
+	s.ids, s.records = make([]uuid, 0, rows), make([]fileRecord, 0, rows)
+	parse := newRecordParser(storageClass)
+	return other.selectRecords(table, storageClass).each(ctx, func(v []any) error {
+		id, err := recordID(v)
+		if err != nil {
+			return err
+		}
+		f, err := parse.record(v, 0)
+		s.ids, s.records = append(s.ids, id), append(s.records, f)
+		return err
+	})
+}
+
+// wait tells whether the scan came to its end; what went wrong is found again by whoever looks without it.
+func (s *recordScan) wait() bool {
+	if s == nil {
+		return false
+	}
+	<-s.done
+	return s.err == nil
+}
+
+// stop ends the scan, if it is still under way, and waits for it.
+func (s *recordScan) stop() {
+	if s != nil {
+		s.cancel()
+		<-s.done
+	}
+}
+
+// selectRecords begins a query of records. What is the same in almost all rows is fetched as one NULL and not as three
+// texts.
+func (r *registry) selectRecords(table, storageClass string) *statement {
+	id, separator := "f.dataset_id", "char(31)"
+	if r.postgres {
+		id, separator = "f.dataset_id::text", "chr(31)"
+	}
+	return r.statement().add("SELECT ", id, ", f.path, CASE WHEN f.formatter = '"+parquetFormatter+"' AND f.component = '"+wholeDataset+"' AND f.storage_class = ").arg(storageClass).
+		add(" THEN NULL ELSE f.formatter || ", separator, " || f.storage_class || ", separator, " || f.component END, f.file_size FROM ", r.table(table), " f")
+}
+
 // records runs the queries of loadRecords over one table.
 func (r *registry) records(ctx context.Context, l *listing, table string, take func(v []any) error) error {
 	refs := l.refs
-	// What is the same in almost all rows is not fetched as text but as NULL: three texts less a row.
-	id, ordinary := "f.dataset_id", "(f.formatter = '"+parquetFormatter+"' AND f.component = '"+wholeDataset+"' AND f.storage_class = "
-	if r.postgres {
-		id += "::text"
-	}
-	selectRecords := func() *statement {
-		q := r.statement().add("SELECT ", id, ", f.path")
-		for _, c := range []string{"formatter", "storage_class", "component"} {
-			q.add(", CASE WHEN ", ordinary).arg(l.datasetType.storageClass).add(") THEN NULL ELSE f.", c, " END")
-		}
-		return q.add(", f.file_size FROM ", r.table(table), " f")
-	}
+	selectRecords := func() *statement { return r.selectRecords(table, l.datasetType.storageClass) }
 	if r.postgres {
 		for part := range slices.Chunk(refs, recordChunk) {
 			ids := make([]string, len(part))

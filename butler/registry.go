@@ -23,6 +23,7 @@ import (
 // registry is an open read-only transaction on a repository's database, with what must be known to query it.
 type registry struct {
 	session  session
+	second   func(context.Context) (session, error) // another session that sees the same state, nil where there can be none
 	postgres bool
 	schema   string // quoted, with its dot, "" in SQLite
 	universe *universe
@@ -99,7 +100,8 @@ func (r *registry) openSQLite(ctx context.Context, u dbURL) error {
 	if err != nil {
 		return err
 	}
-	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?mode=ro&_pragma=busy_timeout(" + strconv.FormatInt(sqliteBusyTimeout.Milliseconds(), 10) + ")&_pragma=temp_store(memory)&_pragma=query_only(1)"
+	shared := true
+	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?mode=ro&_pragma=temp_store(memory)&_pragma=query_only(1)"
 	if wal {
 		log, err := os.Stat(path + "-wal")
 		switch {
@@ -107,12 +109,17 @@ func (r *registry) openSQLite(ctx context.Context, u dbURL) error {
 			dsn += "&immutable=1"
 		case err != nil:
 			return err
-		case !isFile(path + "-shm"):
+		case isFile(path + "-shm"):
+			shared = false // in a log, each session sees what was there when it began
+		default:
 			return fmt.Errorf("%s has a write-ahead log (-wal) that nobody has open, and reading it would write beside it: let SQLite or Butler open the repository for writing once, or copy it with its -wal to a place where that can be done", path)
 		}
 	}
-	if r.session, err = beginSQLite(ctx, dsn); err != nil {
+	if r.session, err = beginSQLite(ctx, dsn+"&_pragma=busy_timeout("+strconv.FormatInt(sqliteBusyTimeout.Milliseconds(), 10)+")"); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
+	}
+	if shared {
+		r.second = func(ctx context.Context) (session, error) { return beginSQLite(ctx, dsn+"&_pragma=busy_timeout(0)") }
 	}
 	n, err := r.count(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'butler_attributes'")
 	if err != nil {

@@ -1,9 +1,12 @@
 package butler
 
 import (
+	"cmp"
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -389,5 +392,96 @@ func TestOverrides(t *testing.T) {
 	}
 	if _, err := Open(t.Context(), Options{Repo: repo, Collections: []string{"u/me/run1"}, DatasetType: "dia_source_visit"}); err == nil || !strings.Contains(err.Error(), "is called sources by the configuration") {
 		t.Error(err)
+	}
+}
+
+// TestScanOfRecords compares records read beside the listing with records looked up behind it, and with those of a
+// registry whose second connection cannot be had.
+func TestScanOfRecords(t *testing.T) {
+	t.Parallel()
+	repo := bigRegistry(t, fewRefs+500)
+	change(t, repo, "UPDATE file_datastore_records SET formatter = 'x.Other' WHERE rowid % 7 = 0", "DELETE FROM file_datastore_records WHERE rowid % 11 = 0",
+		"INSERT INTO file_datastore_records SELECT dataset_id, path, formatter, storage_class, 'part', NULL, NULL FROM file_datastore_records WHERE rowid % 13 = 0")
+	var want []string
+	for _, mode := range []string{"scan", "no second connection", "second connection fails", "an odd record elsewhere"} {
+		cfg, err := testSource(nil).openConfig(repo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := openRegistry(t.Context(), cfg, func(string) string { return "" }, testSource(nil).log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch mode {
+		case "no second connection":
+			r.second = nil
+		case "second connection fails":
+			r.second = func(context.Context) (session, error) { return nil, errors.New("busy") }
+		case "an odd record elsewhere":
+			change(t, repo, "UPDATE file_datastore_records SET file_size = 'large' WHERE path LIKE '%nodim%'")
+		}
+		o, err := Options{Collections: []string{"u/me/run1"}, DatasetType: "tab_arrow"}.withDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := findDatasets(t.Context(), r, cfg, o)
+		if err != nil {
+			t.Fatalf("%s: %v", mode, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		var got []string
+		for _, x := range l.refs {
+			s := x.id.String()
+			for _, f := range x.records {
+				s += fmt.Sprintf(" %s %s %s %s %d", f.path, f.formatter, f.storageClass, f.component, f.size)
+			}
+			got = append(got, s)
+		}
+		if want == nil {
+			want = got
+		}
+		if len(got) != fewRefs+501 || !slices.Equal(got, want) {
+			t.Errorf("%s: other records", mode)
+		}
+	}
+}
+
+// TestPackedKeys compares the order of packed numbers with that of the values, for data IDs that fit and that do not.
+func TestPackedKeys(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(2, 9))
+	for trial := range 60 {
+		var hits []hit
+		for range 200 {
+			var dims []value
+			for d := range 3 {
+				switch {
+				case d == 1 && trial%2 == 0:
+					dims = append(dims, word([]string{"a", "B", "", "zz", "é"}[rng.IntN(5)]))
+				case trial%3 == 0:
+					dims = append(dims, number(int64(rng.Uint64())))
+				default:
+					dims = append(dims, number(int64(rng.IntN(2000))-1000))
+				}
+			}
+			hits = append(hits, hit{dims: dims})
+		}
+		order := []int{2, 0, 1}
+		keys, exact := packKeys(hits, order)
+		if exact == (trial%3 == 0) {
+			t.Fatalf("trial %d: exact %t", trial, exact)
+		}
+		for i := range hits {
+			for j := range hits {
+				if want := compareDims(hits[i].dims, hits[j].dims, order); exact && cmp.Compare(keys[i], keys[j]) != want {
+					t.Fatalf("%v and %v: keys %d and %d", hits[i].dims, hits[j].dims, keys[i], keys[j])
+				}
+			}
+		}
+	}
+	if _, exact := packKeys(nil, nil); !exact {
+		t.Error("nothing does not fit")
 	}
 }
