@@ -404,6 +404,9 @@ func TestScanOfRecords(t *testing.T) {
 		"INSERT INTO file_datastore_records SELECT dataset_id, path, formatter, storage_class, 'part', NULL, NULL FROM file_datastore_records WHERE rowid % 13 = 0")
 	var want []string
 	for _, mode := range []string{"scan", "no second connection", "second connection fails", "an odd record elsewhere"} {
+		if mode == "an odd record elsewhere" {
+			change(t, repo, "UPDATE file_datastore_records SET file_size = 'large' WHERE path LIKE '%nodim%'")
+		}
 		cfg, err := testSource(nil).openConfig(repo)
 		if err != nil {
 			t.Fatal(err)
@@ -417,8 +420,6 @@ func TestScanOfRecords(t *testing.T) {
 			r.second = nil
 		case "second connection fails":
 			r.second = func(context.Context) (session, error) { return nil, errors.New("busy") }
-		case "an odd record elsewhere":
-			change(t, repo, "UPDATE file_datastore_records SET file_size = 'large' WHERE path LIKE '%nodim%'")
 		}
 		o, err := Options{Collections: []string{"u/me/run1"}, DatasetType: "tab_arrow"}.withDefaults()
 		if err != nil {
