@@ -176,15 +176,17 @@ func TestLostWhilePlanning(t *testing.T) {
 	if _, err := holder.Exec(t.Context(), "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE"); err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		for range 200 {
+	var killing sync.WaitGroup
+	defer killing.Wait()
+	killing.Go(func() {
+		for range 1000 {
 			tag, err := killer.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fast-export' AND wait_event_type = 'Lock' AND datname = current_database()")
 			if err != nil || tag.RowsAffected() > 0 {
 				return
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
-	}()
+	})
 	_, err := Run(t.Context(), config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t), "o.parquet")}))
 	var ce *snapshot.ConnectError
 	if !errors.As(err, &ce) || !strings.Contains(err.Error(), "lost before the first row") {

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"golang.org/x/time/rate"
 
 	"fast-export/copier"
@@ -363,6 +364,9 @@ func (r *run) merge(ctx context.Context, j *job) (err error) {
 			return err
 		}
 	}
+	if err := r.spatialRefs(ctx, j); err != nil {
+		r.warnOf(j, "the reference systems of its geometries are not described: "+firstLine(err))
+	}
 	meta, warnings, err := j.types.FileMetadata()
 	if err != nil {
 		return err
@@ -381,6 +385,31 @@ func (r *run) merge(ctx context.Context, j *job) (err error) {
 	r.report.Report(progress.FileDone{Path: j.Out, Rows: res.Rows, Bytes: res.Bytes, RowGroups: res.RowGroups})
 	r.log.Info("file done", "file", j.Out, "rows", res.Rows, "bytes", res.Bytes)
 	return nil
+}
+
+// spatialRefs asks for the definitions of the reference systems that the job's geometries turned out to have. The snapshot
+// is perhaps released by then, hence a connection of its own.
+func (r *run) spatialRefs(ctx context.Context, j *job) error {
+	sql, srids := j.types.SpatialRefs()
+	if len(srids) == 0 {
+		return nil
+	}
+	conn, err := pgx.ConnectConfig(ctx, r.cfg.Conn)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // nothing was written
+	rows, err := conn.Query(ctx, sql, srids)
+	if err != nil {
+		return err
+	}
+	var srid int32
+	var srtext string
+	_, err = pgx.ForEachRow(rows, []any{&srid, &srtext}, func() error {
+		j.types.AddSpatialRef(srid, srtext)
+		return nil
+	})
+	return err
 }
 
 // makeTemp makes the run's private directory, on the target's file system unless told otherwise.
