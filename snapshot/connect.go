@@ -3,12 +3,10 @@ package snapshot
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -42,47 +40,73 @@ func prepare(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 	return c
 }
 
-// dial connects as cfg says, several hosts and their attributes included, and returns the connection with a config that
-// reaches the very same server again: a name may stand for several of them, and a snapshot is known to one.
+// dial connects to the first of cfg's hosts that answers and suits, and returns the connection with a config that reaches
+// the very same server again: a name may stand for several of them, and a snapshot is known to one. One host at a time, so
+// that an error tells of each.
 func dial(ctx context.Context, cfg *pgx.ConnConfig) (*pgx.Conn, *pgx.ConnConfig, error) {
-	names := map[string][]string{} // what addresses were looked up as
-	first := cfg.Copy()
-	first.LookupFunc = func(ctx context.Context, host string) ([]string, error) {
-		addrs, err := cfg.LookupFunc(ctx, host)
-		for _, a := range addrs {
-			names[a] = append(names[a], host)
-		}
-		return addrs, err
-	}
-	conn, err := pgx.ConnectConfig(ctx, first)
-	if err != nil {
-		return nil, nil, &ConnectError{Err: err}
-	}
-	socket := conn.PgConn().Conn()
-	network, address := socket.RemoteAddr().Network(), socket.RemoteAddr().String()
-	_, encrypted := socket.(*tls.Conn)
-	hosts := append([]*pgconn.FallbackConfig{{Host: cfg.Host, Port: cfg.Port, TLSConfig: cfg.TLSConfig}}, cfg.Fallbacks...)
+	hosts := []*pgconn.FallbackConfig{{Host: cfg.Host, Port: cfg.Port, TLSConfig: cfg.TLSConfig}}
+	hosts = append(hosts, cfg.Fallbacks...)
+	var errs []error
+	var second *pgx.ConnConfig // the first host that would do if no preferred one answers (target_session_attrs=prefer-standby)
 	for _, h := range hosts {
-		if network != "unix" {
-			ip, port, err := net.SplitHostPort(address)
-			if err != nil || port != strconv.Itoa(int(h.Port)) || h.Host != ip && !slices.Contains(names[ip], h.Host) {
-				continue
+		one := cfg.Copy()
+		one.Host, one.Port, one.TLSConfig, one.Fallbacks = h.Host, h.Port, h.TLSConfig, nil
+		if cfg.ValidateConnect != nil {
+			one.ValidateConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+				err := cfg.ValidateConnect(ctx, conn)
+				var other *pgconn.NotPreferredError
+				if errors.As(err, &other) && second == nil {
+					second = cfg.Copy()
+					second.Host, second.Port, second.TLSConfig, second.Fallbacks, second.ValidateConnect = h.Host, h.Port, h.TLSConfig, nil, nil
+				}
+				if other != nil {
+					return errors.New(other.Error()) // else pgconn itself would take this host
+				}
+				return err
 			}
-		} else if _, path := pgconn.NetworkAddress(h.Host, h.Port); path != address {
-			continue
 		}
-		if (h.TLSConfig != nil) != encrypted {
-			continue
+		conn, err := pgx.ConnectConfig(ctx, one)
+		if err == nil {
+			one.ValidateConnect = nil
+			return conn, pin(conn, one), nil
 		}
-		pinned := cfg.Copy()
-		pinned.Host, pinned.Port, pinned.TLSConfig, pinned.Fallbacks = h.Host, h.Port, h.TLSConfig, nil
-		d := &net.Dialer{KeepAlive: 30 * time.Second}
-		pinned.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
-		pinned.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, network, address) }
-		return conn, pinned, nil
+		errs = append(errs, err)
+		if ctx.Err() != nil || final(err, h.TLSConfig != nil) {
+			break
+		}
 	}
-	closeConn(ctx, conn)
-	return nil, nil, &ConnectError{Err: fmt.Errorf("connected to %s, which is none of the hosts asked for", address)}
+	if second != nil && ctx.Err() == nil {
+		if conn, err := pgx.ConnectConfig(ctx, second); err == nil {
+			return conn, pin(conn, second), nil
+		}
+	}
+	return nil, nil, &ConnectError{Err: errors.Join(errs...)}
+}
+
+// pin makes cfg, by which conn was made, reach conn's server and no other of that name.
+func pin(conn *pgx.Conn, cfg *pgx.ConnConfig) *pgx.ConnConfig {
+	addr := conn.PgConn().Conn().RemoteAddr()
+	network, address := addr.Network(), addr.String()
+	d := &net.Dialer{KeepAlive: 30 * time.Second}
+	cfg.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil }
+	cfg.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, network, address) }
+	return cfg
+}
+
+// final tells that trying the next host or the same one without TLS is no use: the server has answered, and said no.
+// The same choice as pgconn's own.
+func final(err error, tls bool) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return false
+	}
+	switch pg.Code {
+	case "28P01", "3D000", "42501":
+		return true
+	case "28000":
+		return tls
+	}
+	return false
 }
 
 // ConnectError is a server that could not be reached or that refused us.

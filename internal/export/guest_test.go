@@ -122,6 +122,13 @@ func TestStandbyConflict(t *testing.T) {
 		t.Errorf("got %v, want ErrLost and the conflict's name", err)
 	}
 	standby.CatchUp(t, primary)
+	both := fmt.Sprintf("host=%s,%s port=%d,%d dbname=%s user=postgres", primary.Dir(), standby.Dir(), primary.Port, standby.Port, name)
+	for attrs, want := range map[string]bool{"prefer-standby": true, "any": false} {
+		res := run1(t, config(t, both+" target_session_attrs="+attrs, Job{Table: "t", Out: filepath.Join(t.TempDir(), "o.parquet")}))
+		if got := len(res.Warnings) == 1 && strings.Contains(res.Warnings[0], "is a standby"); got != want {
+			t.Errorf("target_session_attrs=%s: on the standby %v, want %v", attrs, got, want)
+		}
+	}
 	res, err := conflict(2)
 	if err != nil || res.Files[0].Rows != 4000 {
 		t.Fatalf("with restarts: %v", err)
