@@ -133,7 +133,7 @@ func (s *sessions) plan(t testing.TB, req Request, o Options, between ...func())
 
 func (e *exporting) lock(conn *pgx.Conn, target *Target) {
 	e.t.Helper()
-	if lock := target.LockTable(false); lock != "" {
+	if lock := lockTable(target.Lock); lock != "" {
 		exec(e.t, conn, lock)
 	}
 	if target.LockSelect != "" {

@@ -403,8 +403,8 @@ func TestGrants(t *testing.T) {
 
 	// Column grants only: LOCK TABLE is refused, the columns can be read.
 	e := db.mustPlan(t, Request{Table: "open_", Columns: []string{"b", "a"}}, Options{ChunkBytes: 50_000})
-	if e.plan.Target.LockSelect == "" || e.plan.Target.LockTable(false) != "" {
-		t.Errorf("lock by %q and %q", e.plan.Target.LockTable(false), e.plan.Target.LockSelect)
+	if e.plan.Target.LockSelect == "" || lockTable(e.plan.Target.Lock) != "" {
+		t.Errorf("lock by %q and %q", lockTable(e.plan.Target.Lock), e.plan.Target.LockSelect)
 	}
 	if e.plan.Len() != 1 || !strings.Contains(e.plan.Why, "ctid") {
 		t.Errorf("%d chunks: %s", e.plan.Len(), e.plan.Why)

@@ -85,13 +85,9 @@ type Target struct {
 	functions []string
 }
 
-// LockTable is the statement that takes all locks which LOCK TABLE can take,
-// "" if there are none. With nowait it fails at once where it would wait.
-func (t *Target) LockTable(nowait bool) string {
-	return lockTable(t.Lock, nowait)
-}
-
-func lockTable(refs []RelationRef, nowait bool) string {
+// lockTable is the statement that takes all locks which LOCK TABLE can take, ""
+// if there are none.
+func lockTable(refs []RelationRef) string {
 	var idents []string
 	for _, r := range refs {
 		if r.Lock == LockByTable {
@@ -101,11 +97,7 @@ func lockTable(refs []RelationRef, nowait bool) string {
 	if len(idents) == 0 {
 		return ""
 	}
-	s := "LOCK TABLE " + strings.Join(idents, ", ") + " IN ACCESS SHARE MODE"
-	if nowait {
-		s += " NOWAIT"
-	}
-	return s
+	return "LOCK TABLE " + strings.Join(idents, ", ") + " IN ACCESS SHARE MODE"
 }
 
 // Resolve turns a request into a target. q is a scout connection outside any
@@ -758,7 +750,7 @@ func lockable(ctx context.Context, q Querier, refs []RelationRef) ([]RelationRef
 		if err := run(ctx, q, "SAVEPOINT lock"); err != nil {
 			return false, err
 		}
-		err := run(ctx, q, lockTable(refs, false))
+		err := run(ctx, q, lockTable(refs))
 		var pg *pgconn.PgError
 		switch {
 		case err == nil:
