@@ -59,6 +59,13 @@ func (b *budget) adjust(dataset int, n int64) {
 	}
 }
 
+// most is the most bytes that were in use at once.
+func (b *budget) most() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.peak
+}
+
 func (b *budget) change(dataset int, n int64) {
 	b.used += n
 	b.peak = max(b.peak, b.used)

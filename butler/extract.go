@@ -32,6 +32,7 @@ type Extraction struct {
 	opener  *opener
 
 	prepared bool
+	probed   int // datasets looked at
 	out      *outSchema
 	first    string          // the dataset that gave the schema, for messages
 	known    []known         // by dataset: what is known before it is read
@@ -101,6 +102,9 @@ func findDatasets(ctx context.Context, r *registry, cfg *repoConfig, o Options) 
 	if err != nil {
 		return nil, err
 	}
+	for _, c := range s.collections {
+		l.collections = append(l.collections, c.name)
+	}
 	o.Log.Debug("datasets listed", "dataset_type", t.name, "collections", len(s.collections), "datasets", len(l.refs))
 	return l, r.loadRecords(ctx, l, cfg.datastores, scan)
 }
@@ -132,6 +136,9 @@ func (e *Extraction) Len() int { return len(e.listing.refs) }
 
 // Repeats is how often a dataset was found in a further collection, and left out.
 func (e *Extraction) Repeats() int64 { return e.listing.repeats }
+
+// Collections are the names of the collections that were searched, in order: chains by what they hold.
+func (e *Extraction) Collections() []string { return slices.Clone(e.listing.collections) }
 
 // Datasets lists what would be read, in the order of the output. Nothing is opened; where a chain of datastores has
 // several places for a dataset, the first is shown.
@@ -282,6 +289,8 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 			return false, p.err
 		}
 		e.known[i] = p.known
+		e.probed = i + 1
+		e.report(0, 0)
 		name := e.name(i)
 		switch {
 		case p.known.kind == missing:
@@ -473,7 +482,7 @@ func (e *Extraction) Run(ctx context.Context, sink Sink) (Summary, error) {
 	if e.out == nil {
 		for i := range e.known {
 			s.count(e.known[i].kind)
-			e.report(i, s.Rows)
+			e.report(i+1, s.Rows)
 		}
 		return s, nil
 	}
@@ -489,9 +498,9 @@ func (e *Extraction) Run(ctx context.Context, sink Sink) (Summary, error) {
 	return run.finish(), nil
 }
 
-func (e *Extraction) report(i int, rows int64) {
+func (e *Extraction) report(done int, rows int64) {
 	if e.opt.OnDataset != nil {
-		e.opt.OnDataset(Progress{Done: i + 1, Total: len(e.listing.refs), Rows: rows})
+		e.opt.OnDataset(Progress{Probed: e.probed, Done: done, Total: len(e.listing.refs), Rows: rows})
 	}
 }
 
@@ -585,7 +594,7 @@ func (r *run) all(ctx context.Context) error {
 	err := r.deliver(ctx, b, window)
 	cancel(err)
 	workers.Wait()
-	e.peak = b.peak
+	e.peak = b.most()
 	for _, s := range r.slots { // after an error: what still waits
 		for {
 			select {
@@ -668,7 +677,7 @@ func (r *run) deliver(ctx context.Context, b *budget, window chan struct{}) erro
 		delete(r.slots, i)
 		r.mu.Unlock()
 		<-window
-		r.e.report(i, r.summary.Rows)
+		r.e.report(i+1, r.summary.Rows)
 	}
 	return nil
 }

@@ -29,12 +29,14 @@ func TestWholeRun(t *testing.T) {
 	repo, _ := plainRepo(t)
 	var progress []string
 	o := sources(repo, "u/me/run1,u/me/odd #name")
-	o.OnDataset = func(p Progress) { progress = append(progress, fmt.Sprintf("%d/%d %d", p.Done, p.Total, p.Rows)) }
+	o.OnDataset = func(p Progress) {
+		progress = append(progress, fmt.Sprintf("%d %d/%d %d", p.Probed, p.Done, p.Total, p.Rows))
+	}
 	c, s := mustExtract(t, o)
 	if !slices.Equal(c.groups, []int64{5, 6, 7, 9}) || s.Rows != 27 || s.RowsRead != 27 || s.Found != 5 || s.Written != 4 || s.Empty != 1 || s.Missing != 0 {
 		t.Errorf("row groups %v, %+v", c.groups, s)
 	}
-	if want := []string{"1/5 5", "2/5 11", "3/5 18", "4/5 27", "5/5 27"}; !slices.Equal(progress, want) {
+	if want := []string{"1 0/5 0", "1 1/5 5", "1 2/5 11", "1 3/5 18", "1 4/5 27", "1 5/5 27"}; !slices.Equal(progress, want) {
 		t.Errorf("progress %v, want %v", progress, want)
 	}
 	// The widest text of all, not of the first.
@@ -68,6 +70,31 @@ func TestSameForAllParallelisms(t *testing.T) {
 					t.Fatalf("%d workers, %d bytes: %s\nfirst %s", parallel, mem, got, first)
 				}
 			}
+		}
+	}
+}
+
+// TestOddRoots reads a repository in a directory whose name has everything that URLs give a meaning.
+func TestOddRoots(t *testing.T) {
+	t.Parallel()
+	repo, dir := plainRepo(t)
+	odd := filepath.Join(dir, "a b#c %41 'd\" é;$HOME~")
+	if err := os.Rename(repo, odd); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{odd, odd + "/", odd + "/butler.yaml"} {
+		e, err := Open(t.Context(), sources(name, "u/me/outer"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := e.Collections(); !slices.Equal(got, []string{"u/me/empty", "u/me/tag", "u/me/run1", "u/me/run2"}) {
+			t.Errorf("collections %v", got)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, s := mustExtract(t, sources(name, "u/me/run1")); s.Written != 3 {
+			t.Errorf("%+v", s)
 		}
 	}
 }

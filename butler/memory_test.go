@@ -69,7 +69,7 @@ func TestMemory(t *testing.T) {
 		{"a thousand columns", func(t *testing.T) arrow.RecordBatch { return wide(t, 1000, 6000) }, []parquet.WriterProperty{parquet.WithDictionaryDefault(false)}, MinMemory, 24 << 20},
 		{"a large dictionary", func(t *testing.T) arrow.RecordBatch {
 			long := []string{strings.Repeat("x", 200_000), strings.Repeat("y", 100_000)}
-			v, w := make([]string, 3000), make([]int64, 3000)
+			v, w := make([]string, 700), make([]int64, 700)
 			for i := range v {
 				v[i] = long[i%2]
 			}

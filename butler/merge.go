@@ -218,7 +218,7 @@ func (m *merger) result() (cs []tableColumn, leftOut []string) {
 // KeyValue is one entry of a file's metadata.
 type KeyValue struct{ Key, Value string }
 
-// widthOf tells how wide texts and bytes are declared, and which columns' cells are shaped, at the end of a run.
+// columnFacts is what reading tells of a column: of one dataset, or of all of them at the end.
 type columnFacts struct {
 	width int  // longest value or widest declaration, in code points or bytes
 	known bool // some dataset with a row had the column, or declared a width

@@ -64,16 +64,17 @@ type Options struct {
 	Getenv func(string) string
 	// Log gets what is worth knowing while it happens; nil for none.
 	Log *slog.Logger
-	// OnDataset is called after each dataset that was handed over or passed by, in order, from the goroutine of Run. It
-	// must not block. nil for no calls.
+	// OnDataset is called after each dataset that was looked at for the schema, and after each that was handed over or
+	// passed by, in order, from the goroutine of Schema or Run. It must not block. nil for no calls.
 	OnDataset func(Progress)
 }
 
-// Progress says how far a run is.
+// Progress says how far an extraction is.
 type Progress struct {
-	Done  int   // datasets dealt with
-	Total int   // datasets in the listing
-	Rows  int64 // rows handed over
+	Probed int   // datasets looked at for the schema: all of them for Union and Intersect, few otherwise
+	Done   int   // datasets dealt with
+	Total  int   // datasets in the listing
+	Rows   int64 // rows handed over
 }
 
 // withDefaults returns a copy in which everything is filled in, or a *UsageError.

@@ -45,6 +45,7 @@ type listing struct {
 	datasetType *datasetType
 	refs        []ref
 	repeats     int64    // how often a dataset was found again and left out
+	collections []string // that were searched
 	tables      []string // tables of records, each once, in the order of the datastores
 }
 

@@ -88,6 +88,9 @@ type table struct {
 // Close closes the dataset's file.
 func (t *table) Close() error { return t.file.close() }
 
+// maxRows bounds what a footer may say, so that nothing that is computed from it overflows.
+const maxRows = 1 << 40
+
 // damaged marks an error that says the bytes of a file are not what they should be.
 func damaged(err error) error { return fmt.Errorf("not a readable Parquet file: %w", err) }
 
@@ -114,10 +117,9 @@ func openTable(f *datasetFile) (t *table, err error) {
 			return nil, damaged(fmt.Errorf("a row group has %d columns, the file %d", have, want))
 		}
 		n := t.meta.RowGroup(i).NumRows()
-		if n < 0 || n > math.MaxInt64-t.rows {
-			return nil, damaged(errors.New("a row group has an impossible number of rows"))
+		if t.rows += n; n < 0 || n > maxRows || t.rows > maxRows {
+			return nil, damaged(errors.New("it says that it has more rows than can be"))
 		}
-		t.rows += n
 	}
 	if t.rows != t.meta.GetNumRows() {
 		return nil, damaged(fmt.Errorf("its row groups have %d rows and the footer says %d", t.rows, t.meta.GetNumRows()))

@@ -1,4 +1,4 @@
-"""Create real Butler repositories plus golden answers for the Go tests. Run with the packages of requirements.txt.
+"""Create real Butler repositories plus golden answers for the Go tests. Run with the packages of internal/tools/setup/requirements.txt.
 
   python make_repos.py OUT                                  SQLite: plain, namekey, v1; also chained, zip and zoo
   python make_repos.py OUT --pg postgresql+psycopg2://user@127.0.0.1:5432/db       the same three in Postgres schemas
