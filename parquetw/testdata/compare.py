@@ -96,20 +96,20 @@ def in_duckdb(con, path, want):
         if not comparable(f.type):
             continue
         quoted = '"' + f.name.replace('"', '""') + '"'
-        got = [r[0] for r in con.execute(f"SELECT {quoted} FROM read_parquet(?)", [str(path)]).fetchall()]
-        # instants and times leave Python's range: compare them as numbers
-        if numeric(f.type):
-            col = want.column(i)
+        col = want.column(i)
+        if numeric(f.type):  # instants and times leave Python's range: compare them as numbers
             if pa.types.is_date32(f.type):
                 col = col.cast(pa.int32())
-                sql = f"SELECT date_diff('day', DATE '1970-01-01', {quoted}) FROM read_parquet(?)"
+                value = f"date_diff('day', DATE '1970-01-01', {quoted})"
             else:
                 col = col.cast(pa.int64())
-                sql = f"SELECT epoch_us({quoted}) FROM read_parquet(?)"
-            got = [r[0] for r in con.execute(sql, [str(path)]).fetchall()]
+                value = f"epoch_us({quoted})"
             expect = col.to_pylist()
         else:
-            expect = [plain(v, f.type) for v in want.column(i).to_pylist()]
+            value = quoted
+            expect = [plain(v, f.type) for v in col.to_pylist()]
+        got = [r[0] for r in con.execute(f"SELECT {value} FROM read_parquet(?)", [str(path)]).fetchall()]
+        if not numeric(f.type):
             got = [plain(v, f.type) for v in got]
         if got != expect:
             at = next((k for k in range(min(len(got), len(expect))) if got[k] != expect[k]), None)
