@@ -45,7 +45,7 @@ func DryRun(ctx context.Context, cfg Config) (*PlanReport, error) {
 		}
 		for i := range j.plan.Len() {
 			c := j.plan.At(i)
-			jp.Chunks = append(jp.Chunks, ChunkPlan{Relation: j.plan.Sources[c.Source].Relation.String(), Where: c.String(), EstBytes: c.EstBytes})
+			jp.Chunks = append(jp.Chunks, ChunkPlan{Relation: j.plan.Sources[c.Source].Relation.String(), Where: j.plan.Extent(c), EstBytes: c.EstBytes})
 		}
 		rep.SharedBuffersBytes += j.plan.CacheBytes
 		rep.Jobs = append(rep.Jobs, jp)
