@@ -287,6 +287,9 @@ func TestBadBatches(t *testing.T) {
 				if !strings.Contains(commitErr.Error(), err.Error()) {
 					t.Errorf("write said %q, commit %q", err, commitErr)
 				}
+				if err := w.Write(t.Context(), good()); err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("the first error is forgotten: %v", err)
+				}
 				leftovers(t, filepath.Dir(w.out.path))
 			}
 		})
@@ -306,6 +309,19 @@ func TestValueError(t *testing.T) {
 	var v *ValueError
 	if !errors.As(err, &v) || v.Leaf != "doc" {
 		t.Errorf("got %v, want a *ValueError of doc", err)
+	}
+}
+
+// A page whose size is no int32 is refused before anything is made of it.
+func TestPageTooLarge(t *testing.T) {
+	t.Parallel()
+	w := create(t, Options{Schema: oneInt64, Compression: Compression{Codec: None}})
+	s := newScratch()
+	defer s.close()
+	j := pageJob{leaf: w.encoders[0], body: make([]byte, maxPageBytes+1)} // never touched, so it takes no memory
+	var v *ValueError
+	if err := j.finish(s); !errors.As(err, &v) || v.Leaf != "n" {
+		t.Errorf("got %v", err)
 	}
 }
 
