@@ -12,6 +12,7 @@ import (
 	"math"
 	"strings"
 
+	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/parquet/schema"
 	"github.com/apache/thrift/lib/go/thrift"
@@ -362,10 +363,15 @@ func serialize(e thrift.TStruct) ([]byte, error) {
 }
 
 // arrowSchema is the Arrow schema as other writers store it: an IPC stream without batches, in base64. Its own metadata
-// are in the file's already.
+// are the file's, as they are at Commit: pyarrow takes a schema's metadata from here alone (ARROW-8980).
 func (w *Writer) arrowSchema() (string, error) {
 	var b bytes.Buffer
-	iw := ipc.NewWriter(&b, ipc.WithSchema(w.opt.Schema))
+	keys, values := make([]string, len(w.metadata)), make([]string, len(w.metadata))
+	for i, kv := range w.metadata {
+		keys[i], values[i] = kv.Key, kv.Value
+	}
+	md := arrow.NewMetadata(keys, values)
+	iw := ipc.NewWriter(&b, ipc.WithSchema(arrow.NewSchema(w.opt.Schema.Fields(), &md)))
 	if err := iw.Close(); err != nil {
 		return "", fmt.Errorf("arrow schema: %w", err)
 	}

@@ -41,6 +41,13 @@ func TestButler(t *testing.T) {
 		t.Errorf("all datasets: %+v", got)
 	}
 	file := pgtest.ReadParquet(t, all)
+	// pyarrow, and with it Butler and astropy, takes them from the Arrow schema alone.
+	keys := string(pgtest.RunPython(t, "import sys, pyarrow.parquet as pq; print(sorted(k.decode() for k in pq.read_schema(sys.argv[1]).metadata or {}))", all))
+	for _, want := range []string{"lsst::arrow::shape::mat", "table_meta_yaml"} {
+		if !strings.Contains(keys, want) {
+			t.Errorf("pyarrow sees no %s among the schema's metadata: %s", want, keys)
+		}
+	}
 	var m struct {
 		Rows, RowGroups int64
 		SHA256          string
