@@ -294,10 +294,6 @@ type extent struct{ at, n int64 }
 func (s *Spool) Chunk(i int) *Chunk {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
-	return s.chunk(i)
-}
-
-func (s *Spool) chunk(i int) *Chunk {
 	c := s.chunks[i]
 	if c == nil {
 		c = &Chunk{s: s, index: i}
@@ -528,10 +524,10 @@ func (c *Chunk) spill(b *column.Batch) (bool, error) {
 		return false, nil
 	}
 	if s.file == nil {
-		f, err := s.tempFile()
+		f, err := TempFile(s.b.dir, s.name+"-*.spool")
 		if err != nil {
 			s.b.temp -= n
-			return false, &TempError{Dir: s.b.dir, Err: err}
+			return false, err
 		}
 		s.file = f
 	}
@@ -559,15 +555,16 @@ func (c *Chunk) spill(b *column.Batch) (bool, error) {
 	return true, nil
 }
 
-// tempFile makes the spool's file and removes its name at once: whatever happens to the process, nothing is left.
-func (s *Spool) tempFile() (*os.File, error) {
-	f, err := os.CreateTemp(s.b.dir, s.name+"-*.spool")
+// TempFile makes a file in dir, named as os.CreateTemp does, and removes its name at once: whatever happens to the process,
+// nothing is left. The caller closes it. The error is a *TempError.
+func TempFile(dir, pattern string) (*os.File, error) {
+	f, err := os.CreateTemp(dir, pattern)
 	if err != nil {
-		return nil, errors.Unwrap(err)
+		return nil, &TempError{Dir: dir, Err: errors.Unwrap(err)}
 	}
 	if err := os.Remove(f.Name()); err != nil {
 		f.Close()
-		return nil, errors.Unwrap(err)
+		return nil, &TempError{Dir: dir, Err: errors.Unwrap(err)}
 	}
 	return f, nil
 }
@@ -584,8 +581,8 @@ func (e *TempError) Error() string { return fmt.Sprintf("temp directory %s: %v",
 func (e *TempError) Unwrap() error { return e.Err }
 
 // Take is the merger's end: the next batch in the file's order, the caller's to release, or io.EOF behind the last one
-// of the last chunk. done, if not nil, is called with the index of each chunk that was taken whole.
-func (s *Spool) Take(ctx context.Context, done func(chunk int)) (*column.Batch, error) {
+// of the last chunk.
+func (s *Spool) Take(ctx context.Context) (*column.Batch, error) {
 	defer s.wakeWith(ctx)()
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
@@ -608,9 +605,6 @@ func (s *Spool) Take(ctx context.Context, done func(chunk int)) (*column.Batch, 
 			delete(s.chunks, s.turn)
 			s.turn++
 			s.b.cond.Broadcast()
-			if done != nil {
-				done(c.index)
-			}
 			continue
 		}
 		if err := s.wait(ctx); err != nil {

@@ -84,7 +84,7 @@ func drain(ctx context.Context, s *Spool, rng *rand.Rand) (int, int64, error) {
 	defer wg.Wait()
 	slots := make(chan struct{}, 2)
 	for {
-		b, err := s.Take(ctx, nil)
+		b, err := s.Take(ctx)
 		if err == io.EOF {
 			return next, counted, nil
 		}
@@ -244,7 +244,7 @@ func TestRepeatedCopyMustAgree(t *testing.T) {
 	if err := copyChunk(ctx, s.Chunk(0), 0, 100, 10, 3); err != errDied {
 		t.Fatal(err)
 	}
-	taken, err := s.Take(ctx, nil)
+	taken, err := s.Take(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,7 +269,7 @@ func TestWaitersEndWithTheirContext(t *testing.T) {
 	if err := copyChunk(ctx, s.Chunk(1), 0, 1000, 10, -1); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a copier without memory or temp space before its turn: got %v, want its deadline", err)
 	}
-	if _, err := s.Take(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Take(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a merger without rows: got %v, want its deadline", err)
 	}
 }
@@ -286,7 +286,7 @@ func TestFinishedChunkIsNotBegunAgain(t *testing.T) {
 		t.Error("a finished chunk was begun again")
 	}
 	for range 3 {
-		taken, err := s.Take(t.Context(), nil)
+		taken, err := s.Take(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,7 +296,7 @@ func TestFinishedChunkIsNotBegunAgain(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 		s.Close()
 	}()
-	if _, err := s.Take(t.Context(), nil); err == nil {
+	if _, err := s.Take(t.Context()); err == nil {
 		t.Error("rows behind the last one")
 	}
 	if err := s.Chunk(0).Begin(); err == nil {

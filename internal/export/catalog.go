@@ -100,15 +100,7 @@ func ExtractCatalog(ctx context.Context, c Catalog) (_ *CatalogResult, err error
 		parent = filepath.Dir(c.Out)
 	}
 	pool := parquetw.NewPool(runtime.GOMAXPROCS(0), min(c.Memory*catalogPageShare/100, maxPageBytes), func() (*os.File, error) {
-		f, err := os.CreateTemp(parent, ".fast-export-tmp-")
-		if err != nil {
-			return nil, &copier.TempError{Dir: parent, Err: errors.Unwrap(err)}
-		}
-		if err := os.Remove(f.Name()); err != nil {
-			f.Close()
-			return nil, &copier.TempError{Dir: parent, Err: errors.Unwrap(err)}
-		}
-		return f, nil
+		return copier.TempFile(parent, ".fast-export-tmp-")
 	})
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	w, err := parquetw.Create(c.Out, parquetw.Options{

@@ -341,7 +341,7 @@ func (r *run) verdict(snap *snapshot.Snapshot) error {
 // merge writes one job's file: its chunks in order, batch by batch.
 func (r *run) merge(ctx context.Context, j *job) (err error) {
 	// The file is opened when its first rows are here: a batch of hundreds of files has few open at a time.
-	b, err := j.spool.Take(ctx, nil)
+	b, err := j.spool.Take(ctx)
 	if err != nil && err != io.EOF {
 		return err
 	}
@@ -353,7 +353,7 @@ func (r *run) merge(ctx context.Context, j *job) (err error) {
 		return cerr
 	}
 	defer func() { err = errors.Join(err, w.Abort()) }()
-	for ; err != io.EOF; b, err = j.spool.Take(ctx, nil) {
+	for ; err != io.EOF; b, err = j.spool.Take(ctx) {
 		if err != nil {
 			return err
 		}
@@ -436,18 +436,8 @@ func (r *run) removeTemp(failed bool) {
 	}
 }
 
-// pageFile makes the file for finished pages beyond the budget; its name is gone at once, so that nothing is left.
-func (r *run) pageFile() (*os.File, error) {
-	f, err := os.CreateTemp(r.dir, "pages-")
-	if err != nil {
-		return nil, &copier.TempError{Dir: r.dir, Err: err}
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, &copier.TempError{Dir: r.dir, Err: err}
-	}
-	return f, nil
-}
+// pageFile makes the file for finished pages beyond the budget.
+func (r *run) pageFile() (*os.File, error) { return copier.TempFile(r.dir, "pages-") }
 
 func (r *run) spoolName(j *job) string {
 	if len(r.jobs) == 1 {
