@@ -147,6 +147,7 @@ type Source struct {
 	first   int64    // index of the first chunk
 	chunks  int64
 	blocks  int64 // of a chunk, for TIDRange and Placed
+	part    bool  // Pages are not all that it has: the last chunk ends there
 }
 
 // Chunks is how many chunks the source is cut into.
@@ -174,6 +175,8 @@ func (p *Plan) At(i int) Chunk {
 	if n < s.chunks-1 {
 		c.Hi = c.Lo + s.blocks
 		blocks = s.blocks
+	} else if s.part {
+		c.Hi = s.Pages
 	}
 	c.EstBytes = int64(float64(c.EstBytes) * float64(blocks) / float64(s.Pages))
 	return c

@@ -45,11 +45,12 @@ type function struct {
 	Builtin   bool
 	Result    uint32
 	Timetz    bool // one of its arguments is a timetz
+	Arguments []uint32
 }
 
 const functionsQuery = `
 SELECT p.proname::pg_catalog.text, p.oid::pg_catalog.regprocedure::pg_catalog.text, p.provolatile::pg_catalog.text, p.prokind::pg_catalog.text, p.proretset,
-       p.pronargs::pg_catalog.int4, p.pronargdefaults::pg_catalog.int4, p.provariadic <> 0, p.oid < 16384, p.prorettype::pg_catalog.oid, 1266 = ANY (p.proargtypes::pg_catalog.oid[])
+       p.pronargs::pg_catalog.int4, p.pronargdefaults::pg_catalog.int4, p.provariadic <> 0, p.oid < 16384, p.prorettype::pg_catalog.oid, 1266 = ANY (p.proargtypes::pg_catalog.oid[]), p.proargtypes::pg_catalog.oid[]
 FROM pg_catalog.pg_proc p
 WHERE p.proname = ANY ($1::pg_catalog.text::pg_catalog.name[])
 ORDER BY 1, 2`
@@ -61,19 +62,22 @@ type typeFact struct {
 	// Clock says that its input function may read the clock: dates and times,
 	// and whatever can hold one.
 	Clock bool
+	// Input says that its input function is VOLATILE.
+	Input bool
 }
 
 const typesQuery = `
 WITH RECURSIVE t AS (
-  SELECT y.typname::pg_catalog.text AS name, y.oid AS named, y.oid, y.typtype, y.typcategory, y.typbasetype, y.typelem, 0 AS level
+  SELECT y.typname::pg_catalog.text AS name, y.oid AS named, y.oid, y.typinput, y.typtype, y.typcategory, y.typbasetype, y.typelem, 0 AS level
   FROM pg_catalog.pg_type y
   WHERE y.typname = ANY ($1::pg_catalog.text::pg_catalog.name[])
   UNION ALL
-  SELECT t.name, t.named, b.oid, b.typtype, b.typcategory, b.typbasetype, b.typelem, t.level + 1
+  SELECT t.name, t.named, b.oid, b.typinput, b.typtype, b.typcategory, b.typbasetype, b.typelem, t.level + 1
   FROM t JOIN pg_catalog.pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype WHEN t.typcategory = 'A' THEN t.typelem END
   WHERE t.level < 100
 )
-SELECT name, named::pg_catalog.oid, pg_catalog.bool_or(typtype NOT IN ('b', 'e', 'd') OR typcategory IN ('D', 'R'))
+SELECT name, named::pg_catalog.oid, pg_catalog.bool_or(typtype NOT IN ('b', 'e', 'd') OR typcategory IN ('D', 'R')),
+       pg_catalog.bool_or(typtype = 'b' AND oid >= 16384 AND (SELECT p.provolatile = 'v' FROM pg_catalog.pg_proc p WHERE p.oid = typinput))
 FROM t GROUP BY 1, 2 ORDER BY 1, 2`
 
 const keywordsQuery = `
@@ -128,6 +132,7 @@ type judgement struct {
 	// {chunk}, aggregates, window and set-returning functions may stand in
 	// subqueries.
 	statement bool
+	checked   knownTypes // types whose CHECKs are being judged
 }
 
 // add brings a relation's columns into reach. A name that two relations have
@@ -184,6 +189,9 @@ func judge(ctx context.Context, q Querier, u *usage, j judgement) (why string, e
 		present[t.OID] = true
 		if t.Clock && u.textCasts[t.Name] {
 			return fmt.Sprintf("a text cast to %s could be read as the present time", t.Name), nil
+		}
+		if t.Input {
+			return fmt.Sprintf("the input function of type %s is VOLATILE", t.Name), nil
 		}
 		if strings.HasPrefix(t.Name, "reg") && u.types[t.Name] {
 			return fmt.Sprintf("a cast to %s reads the catalog as it is at that moment", t.Name), nil
@@ -243,6 +251,20 @@ func judge(ctx context.Context, q Querier, u *usage, j judgement) (why string, e
 			return fmt.Sprintf("the operator %s could be %s, which is %s", o.Name, o.Signature, volatility(o.Volatile)), nil
 		}
 	}
+	// A value from a table is of its domain already.
+	castTo := knownTypes{}
+	for _, t := range types {
+		castTo[t.OID] = true
+	}
+	for _, f := range functions {
+		castTo[f.Result] = true
+		for _, oid := range f.Arguments { // a constant becomes of the argument's type
+			castTo[oid] = true
+		}
+	}
+	if why, err := judgeChecks(ctx, q, castTo, j); why != "" || err != nil {
+		return why, err
+	}
 	casts, err := collect(ctx, q, castsQuery, pgx.RowToStructByPos[castFact])
 	if err != nil {
 		return "", err
@@ -250,6 +272,70 @@ func judge(ctx context.Context, q Querier, u *usage, j judgement) (why string, e
 	for _, c := range casts {
 		if present.has(c.Source) && present.has(c.Target) {
 			return fmt.Sprintf("the cast from %s could differ from moment to moment", c.Text), nil
+		}
+	}
+	return "", nil
+}
+
+// checksQuery reads the CHECK constraints of the given domains, and of those in
+// given arrays, ranges and composite types. What a constraint compares with can
+// be of such a type too.
+const checksQuery = `
+WITH RECURSIVE t(oid) AS (
+  SELECT o FROM pg_catalog.unnest($1::pg_catalog.text::pg_catalog.oid[]) o
+  UNION
+  SELECT x.oid
+  FROM t JOIN pg_catalog.pg_type y ON y.oid = t.oid
+       CROSS JOIN LATERAL (
+         SELECT y.typbasetype AS oid
+         UNION ALL SELECT y.typelem
+         UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = y.oid
+         UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE y.typrelid <> 0 AND a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+       ) x
+  WHERE x.oid >= 16384
+)
+SELECT pg_catalog.format_type(t.oid, NULL), pg_catalog.pg_get_expr(k.conbin, 0)
+FROM t JOIN pg_catalog.pg_constraint k ON k.contypid = t.oid AND k.contype = 'c'
+ORDER BY 1, 2`
+
+// judgeChecks says why the CHECK of a domain that values may be cast to could
+// decide otherwise the next time.
+func judgeChecks(ctx context.Context, q Querier, types knownTypes, j judgement) (string, error) {
+	var oids []uint32
+	for oid := range types {
+		if oid >= firstUserOID && !j.checked[oid] {
+			oids = append(oids, oid)
+		}
+	}
+	if len(oids) == 0 {
+		return "", nil
+	}
+	// What a CHECK casts to is looked at once.
+	inner := judgement{columns: columnTypes{}, types: knownTypes{}, checked: knownTypes{}}
+	for oid := range j.checked {
+		inner.checked[oid] = true
+	}
+	for _, oid := range oids {
+		inner.checked[oid] = true
+	}
+	type check struct{ Domain, Text string }
+	checks, err := collect(ctx, q, checksQuery, pgx.RowToStructByPos[check], oidArray(oids))
+	if err != nil {
+		return "", err
+	}
+	for _, c := range checks {
+		tokens, err := lex(c.Text)
+		if err != nil {
+			return fmt.Sprintf("the CHECK of domain %s is not understood", c.Domain), nil //nolint:nilerr // what cannot be read is not cut
+		}
+		use := newUsage()
+		inspect(use, tokens, "", inner.columns, inCondition)
+		why, err := judge(ctx, q, use, inner)
+		if err != nil {
+			return "", err
+		}
+		if why != "" {
+			return fmt.Sprintf("the CHECK of domain %s: %s", c.Domain, why), nil
 		}
 	}
 	return "", nil
@@ -381,8 +467,11 @@ func run(ctx context.Context, q Querier, sql string) error {
 // their own, might not see the same rows; "" if they do. Views are judged by
 // their definitions.
 func (p *Plan) unrepeatable(ctx context.Context, q Querier, root *facts, columns []column, use *usage) (string, error) {
-	if root.RowSecurity {
+	switch {
+	case root.RowSecurity:
 		return "row security filters it", nil
+	case root.kind() == Sequence:
+		return "a sequence is one row", nil
 	}
 	if why, err := judge(ctx, q, use, judgementOf(columns)); why != "" || err != nil {
 		return why, err

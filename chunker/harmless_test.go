@@ -36,7 +36,20 @@ func TestUserDefined(t *testing.T) {
 			`CREATE TABLE u (a int, l mood, b text)`,
 			`INSERT INTO u SELECT g, 'sad', repeat('b', 50) FROM generate_series(1, 5000) g`,
 			`CREATE TABLE w (a int, b text)`,
-			`INSERT INTO w SELECT g, repeat('b', 50) FROM generate_series(1, 5000) g`)
+			`INSERT INTO w SELECT g, repeat('b', 50) FROM generate_series(1, 5000) g`,
+			`CREATE FUNCTION fine(int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true'`,
+			`CREATE FUNCTION looks(int) RETURNS bool LANGUAGE sql VOLATILE AS 'SELECT true'`,
+			`CREATE DOMAIN sound AS int CHECK (VALUE > 0 AND fine(VALUE)) CHECK (VALUE::text ~ '^[0-9]+$')`,
+			`CREATE DOMAIN loose AS int CHECK (looks(VALUE))`,
+			`CREATE DOMAIN lucky AS int CHECK (random() >= 0)`,
+			`CREATE DOMAIN late AS int CHECK (now() IS NOT NULL AND VALUE > 0)`,
+			`CREATE DOMAIN looser AS loose CHECK (VALUE < 100000)`,
+			`CREATE DOMAIN hidden AS int CHECK ((VALUE::loose) > 0)`,
+			`CREATE DOMAIN dated AS text CHECK (VALUE::date IS NOT NULL)`,
+			`CREATE TYPE pair AS (x int, y loose)`,
+			`CREATE FUNCTION takes(loose) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1::int'`,
+			`CREATE TABLE v (a int, l looser, s sound, b text)`,
+			`INSERT INTO v SELECT g, g, g, repeat('b', 50) FROM generate_series(1, 5000) g`)
 		db := open(t, dsn)
 		for _, c := range []struct {
 			sql  string
@@ -57,6 +70,18 @@ func TestUserDefined(t *testing.T) {
 			{`SELECT l::text AS m FROM u`, false, "cast from mood to integer"},
 			{`SELECT a::text AS m FROM w`, true, ""},
 			{`SELECT l FROM u`, true, ""},
+			{`SELECT a::sound AS m FROM w WHERE a::sound > 3`, true, ""},
+			{`SELECT s, a FROM v WHERE a = s`, true, ""},
+			{`SELECT l, a FROM v`, true, ""},
+			{`SELECT a::loose AS m FROM w`, false, "the CHECK of domain loose: it calls looks(integer), which is VOLATILE"},
+			{`SELECT CAST(a AS public.lucky) AS m FROM w`, false, "the CHECK of domain lucky: it calls random(), which is VOLATILE"},
+			{`SELECT a FROM w WHERE late '7' < a`, false, "the CHECK of domain late: it calls now()"},
+			{`SELECT a::looser AS m FROM w`, false, "the CHECK of domain loose"},
+			{`SELECT ARRAY[a]::looser[] AS m FROM w`, false, "the CHECK of domain loose"},
+			{`SELECT a::hidden AS m FROM w`, false, "the CHECK of domain hidden: the CHECK of domain loose"},
+			{`SELECT a FROM w WHERE '2001-01-01'::dated IS NOT NULL`, false, "the CHECK of domain dated: a text cast to date"},
+			{`SELECT '(1,2)'::pair AS m FROM w`, false, "the CHECK of domain loose"},
+			{`SELECT takes(a) AS m FROM w`, false, "the CHECK of domain loose"},
 		} {
 			t.Run(c.sql, func(t *testing.T) {
 				if srv.Version() < 14 {

@@ -289,6 +289,7 @@ func (p *Plan) indexCosts(ctx context.Context, q Querier, statement string, byNa
 
 // cut sizes the chunks.
 func (p *Plan) cut() {
+	p.sample()
 	var total int64
 	for i := range p.Sources {
 		if s := &p.Sources[i]; s.Scan == TIDRange || s.Scan == Placed {
@@ -317,13 +318,13 @@ func (p *Plan) cut() {
 		} else {
 			s.blocks, s.chunks = cutBlocks(s.Pages, bytes, size)
 		}
-		if s.chunks > 1 {
+		if s.chunks > 1 || s.part {
 			continue
 		}
 		if s.Scan == TIDRange {
 			s.Scan = Whole
 		} else {
-			s.Scan, s.Why = Own, fmt.Sprintf("%s has %d pages", s.Relation, s.Pages)
+			s.Scan, s.Why = Own, fmt.Sprintf("%s has %s", s.Relation, pages(s.Pages))
 		}
 	}
 }

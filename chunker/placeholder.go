@@ -54,7 +54,7 @@ func (t *Target) place() (fromItem, error) {
 			from = i
 		case tok.val == "where" && from >= 0 && where < 0:
 			where = i
-		case clauses[tok.val] != "" && clauses[tok.val] != aJoin:
+		case clauses[tok.val] != "" && clauses[tok.val] != aJoin && !collationFor(s.tokens, i):
 			return none, t.misplaced("the statement has %s", clauses[tok.val])
 		}
 	}

@@ -19,6 +19,11 @@ type Options struct {
 	ChunkBytes int64
 	// Parallel is the number of connections that will read, at least 1.
 	Parallel int
+	// Part, if not 0, leaves out all but this part of the blocks of every
+	// relation that is cut by blocks, from its first block on: for whoever
+	// measures and wants no whole picture. The blocks do not depend on the
+	// other options. Plan.Sampled tells whether it could be done.
+	Part float64
 }
 
 // Plan says how to read a target: its chunks in the order of the output, and
@@ -44,6 +49,9 @@ type Plan struct {
 	CacheBytes int64
 	// Warnings are sentences for the user.
 	Warnings []string
+	// Sampled is true if Options.Part was asked for and every source could be
+	// cut down to it; sizes and estimates are those of the part then.
+	Sampled bool
 
 	options Options
 	server  serverFacts
@@ -239,6 +247,9 @@ func (p *Plan) relation(ctx context.Context, q Querier) error {
 	if now != root.OID || root.ref().Ident() != t.Relation.Ident() {
 		return &ChangedError{Relation: t.Relation.String(), Reason: "the name stands for another relation"}
 	}
+	if root.kind() == Sequence {
+		p.warn("sequence %s is not part of the snapshot: its row is that of the moment it is read", root.ref())
+	}
 	if root.RowSecurity && !t.req.RowSecurity {
 		return rowSecurityError(ctx, q, []RelationRef{t.Relation}, nil)
 	}
@@ -265,7 +276,7 @@ func (p *Plan) relation(ctx context.Context, q Querier) error {
 		whole = why
 	}
 	switch root.kind() {
-	case View, ForeignTable:
+	case View, ForeignTable, Sequence:
 		return p.own(ctx, q, root.ref(), whole)
 	}
 	return p.members(ctx, q, tree, columns, use, whole)
@@ -333,6 +344,8 @@ func (p *Plan) indivisible(ctx context.Context, q Querier, tree []facts, columns
 		return "a view has no blocks of its own", nil
 	case root.kind() == ForeignTable:
 		return "a foreign table has no blocks here", nil
+	case root.kind() == Sequence:
+		return "a sequence is one row", nil
 	case root.RowSecurity:
 		return "row security filters it", nil
 	case root.OID < firstUserOID:
@@ -381,8 +394,17 @@ func (p *Plan) extension(ctx context.Context, q Querier, tree []facts) (string, 
 	return "", nil
 }
 
+// pages is a number of pages for people.
+func pages(n int64) string {
+	if n == 1 {
+		return "1 page"
+	}
+	return fmt.Sprintf("%d pages", n)
+}
+
 // sum fills the totals and the explanation.
 func (p *Plan) sum() {
+	p.sampled()
 	cut, small := 0, 0
 	first := int64(0)
 	for i := range p.Sources {
@@ -413,7 +435,7 @@ func (p *Plan) sum() {
 	case len(p.Sources) == 1 && cut == 1:
 		p.Why = fmt.Sprintf("split by ctid into %d chunks", n)
 	case len(p.Sources) == 1 && small == 1:
-		p.Why = fmt.Sprintf("one chunk: it has %d pages", p.Pages)
+		p.Why = "one chunk: it has " + pages(p.Pages)
 	case len(p.Sources) == 1:
 		p.Why = "one chunk: " + p.Sources[0].Why
 	case cut > 0:

@@ -66,7 +66,7 @@ func recognise(s *statement) (sc *scan, why string) {
 			from = i
 			break
 		}
-		if c := clauses[tokens[i].val]; c != "" && c != aJoin {
+		if c := clauses[tokens[i].val]; c != "" && c != aJoin && !collationFor(tokens, i) {
 			return nil, "it has " + c
 		}
 	}
@@ -178,11 +178,17 @@ func (sc *scan) table(i int) string {
 		if s.depth[i] != 0 || t.kind != tokWord || s.tokens[i-1].is(".") {
 			continue
 		}
-		if c := clauses[t.val]; c != "" && c != aJoin { // LEFT( … ) is a function
+		if c := clauses[t.val]; c != "" && c != aJoin && !collationFor(s.tokens, i) { // LEFT( … ) is a function
 			return "it has " + c
 		}
 	}
 	return ""
+}
+
+// collationFor reports whether token i is the FOR of COLLATION FOR ( … ), which
+// is a function and no clause.
+func collationFor(tokens []token, i int) bool {
+	return tokens[i].is("for") && i > 0 && tokens[i-1].is("collation") && i+1 < len(tokens) && tokens[i+1].is("(")
 }
 
 // unqualify is the statement without the schema in schema.table.column: in a
@@ -473,6 +479,10 @@ func (in *inspector) name(i, depth int) int {
 			}
 		}
 		return i
+	case word == "collation" && collationFor(in.tokens, min(i+1, len(in.tokens)-1)):
+		u.expr = true
+		u.call("pg_collation_for", 1)
+		return i + 2
 	case word == "at" && next.is("time"), word == "at" && next.is("local"):
 		u.expr = true
 		u.call("timezone", argsUnknown)

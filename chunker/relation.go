@@ -19,6 +19,7 @@ const (
 	View             RelationKind = 'v'
 	MaterializedView RelationKind = 'm'
 	ForeignTable     RelationKind = 'f'
+	Sequence         RelationKind = 'S'
 )
 
 // String is the kind in the manual's words.
@@ -34,7 +35,7 @@ func (k RelationKind) String() string {
 		return "materialized view"
 	case ForeignTable:
 		return "foreign table"
-	case 'S':
+	case Sequence:
 		return "sequence"
 	case 'i', 'I':
 		return "index"
@@ -161,9 +162,7 @@ func (f *facts) check(srv serverFacts) error {
 		return &UnsupportedRelationError{Relation: f.ref().String(), Kind: kind, Reason: reason, Hint: hint}
 	}
 	switch f.kind() {
-	case Table, PartitionedTable, View, MaterializedView, ForeignTable:
-	case 'S':
-		return bad("sequence", "it is no table", "use --sql with SELECT * FROM "+f.ref().String())
+	case Table, PartitionedTable, View, MaterializedView, ForeignTable, Sequence:
 	default:
 		return bad(f.kind().String(), "it is no table", "")
 	}
@@ -277,7 +276,7 @@ const lookupQuery = `SELECT coalesce(pg_catalog.to_regclass($1::pg_catalog.text:
 const similarQuery = `
 SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid >= 16384 AND pg_catalog.lower(c.relname::pg_catalog.text) = pg_catalog.lower($1::pg_catalog.text)
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.oid >= 16384 AND pg_catalog.lower(c.relname::pg_catalog.text) = pg_catalog.lower($1::pg_catalog.text)
 ORDER BY n.nspname = ANY (pg_catalog.current_schemas(false)) DESC, c.relname <> $1, 1, 2 LIMIT 3`
 
 // lookup finds a relation by its name as the server resolves it.

@@ -266,6 +266,7 @@ func TestOtherKinds(t *testing.T) {
 		`INSERT INTO zero SELECT FROM generate_series(1, 5)`,
 		`CREATE TABLE empty (a int, "A" int)`,
 		`CREATE UNLOGGED TABLE unlogged AS SELECT * FROM t`,
+		`CREATE SEQUENCE seq START 7`,
 		`CREATE TABLE rooted (a int) PARTITION BY LIST (a)`)
 	db := open(t, dsn)
 	for _, c := range []struct {
@@ -285,6 +286,10 @@ func TestOtherKinds(t *testing.T) {
 		{Request{Table: "zero"}, `SELECT FROM zero`, "table", false},
 		{Request{Table: "empty"}, `SELECT * FROM empty`, "table", false},
 		{Request{Table: "unlogged"}, `SELECT * FROM unlogged`, "table", true},
+		{Request{Table: "seq", Columns: []string{"log_cnt", "last_value"}}, `SELECT log_cnt, last_value FROM seq`, "sequence", false},
+		{Request{SQL: "SELECT last_value, log_cnt FROM seq;"}, `SELECT last_value, log_cnt FROM seq`, "sequence", false},
+		{Request{SQL: "SELECT last_value FROM seq WHERE is_called"}, `SELECT last_value FROM seq WHERE is_called`, "sequence", false},
+		{Request{Table: "seq", Columns: []string{"last_value"}, Chunk: Hint{By: CutColumn, Column: "last_value", Count: 3}}, `SELECT last_value FROM seq`, "sequence", false},
 		{Request{Table: "rooted"}, `SELECT * FROM rooted`, "partitioned table", false},
 		{Request{Table: "pg_class", Columns: []string{"relname"}}, `SELECT relname FROM pg_class`, "table", false},
 		{Request{Table: "information_schema.tables", Columns: []string{"table_name"}}, `SELECT table_name FROM information_schema.tables`, "view", false},
@@ -296,6 +301,9 @@ func TestOtherKinds(t *testing.T) {
 			}
 			if split := e.plan.Len() > 1; split != c.split {
 				t.Errorf("%d chunks: %s", e.plan.Len(), e.plan.Why)
+			}
+			if warned := len(e.plan.Warnings) > 0; warned != (c.kind == "sequence") {
+				t.Errorf("warnings: %q", e.plan.Warnings)
 			}
 			if strings.HasSuffix(e.plan.Why, ": ") {
 				t.Errorf("no reason: %q", e.plan.Why)

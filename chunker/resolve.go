@@ -190,6 +190,9 @@ func parseCondition(text string) (string, error) {
 	if pos := s.nest(); pos >= 0 {
 		return fail(pos, "unbalanced parentheses")
 	}
+	if i := sessionChange(tokens); i >= 0 {
+		return fail(tokens[i].pos, changesSession)
+	}
 	for _, k := range tokens {
 		switch {
 		case k.is(";"):

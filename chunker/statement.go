@@ -26,14 +26,18 @@ func parseStatement(text string) (*statement, error) {
 	if err != nil {
 		return fail(err.(*lexError).pos, "", err.Error(), "")
 	}
+	// What stands behind the last semicolon may be nothing, several times over.
+	for len(tokens) > 0 && tokens[len(tokens)-1].is(";") {
+		text, tokens = text[:tokens[len(tokens)-1].pos], tokens[:len(tokens)-1]
+	}
 	for i, t := range tokens {
-		if !t.is(";") {
-			continue
-		}
-		if i != len(tokens)-1 {
+		switch {
+		case !t.is(";"):
+		case i == 0:
+			return fail(t.pos, "", "there is no statement before the semicolon", "begin with the statement")
+		default:
 			return fail(tokens[i+1].pos, "", "there are two statements or more, and only one can be exported", "give each its own export")
 		}
-		text, tokens = text[:t.pos], tokens[:i]
 	}
 	if len(tokens) == 0 {
 		return fail(-1, "", "there is no statement", onlySelects)
@@ -41,6 +45,9 @@ func parseStatement(text string) (*statement, error) {
 	s := &statement{text: strings.TrimRight(text[:tokens[len(tokens)-1].end], " \t\r\n"), tokens: tokens, chunk: -1}
 	if pos := s.nest(); pos >= 0 {
 		return fail(pos, "", "unbalanced parentheses", "")
+	}
+	if i := sessionChange(tokens); i >= 0 {
+		return fail(tokens[i].pos, "", changesSession, changesHint)
 	}
 	for i, t := range tokens {
 		switch {
@@ -56,6 +63,26 @@ func parseStatement(text string) (*statement, error) {
 		return fail(tokens[i].pos, kind, kind+" cannot be exported", onlySelects)
 	}
 	return s, nil
+}
+
+const (
+	changesSession = "set_config( … ) would change the session in which the server writes the values"
+	changesHint    = "only settings of an application, such as 'app.user', may be set"
+)
+
+// sessionChange finds a call of set_config, and returns its index, or -1. A
+// parameter with a dot in its name is an application's, and none of the
+// server's.
+func sessionChange(tokens []token) int {
+	for i := 0; i+2 < len(tokens); i++ {
+		if !tokens[i].name() || tokens[i].val != "set_config" || !tokens[i+1].is("(") {
+			continue
+		}
+		if name := tokens[i+2]; name.kind != tokString || !strings.Contains(name.val, ".") || i+3 < len(tokens) && !tokens[i+3].is(",") {
+			return i
+		}
+	}
+	return -1
 }
 
 // nest fills depth and returns the byte offset of a parenthesis or bracket
