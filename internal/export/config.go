@@ -53,6 +53,9 @@ type Config struct {
 	Restarts       int           // how often the run may begin again with a new snapshot when the snapshot is lost
 	Strict         bool          // any counted loss is an error
 	Hash           bool          // each file's SHA-256 goes to its File
+	// Part, if not 0, reads this part alone of the blocks of what is cut by blocks, always the same ones: for a bench, whose files nobody
+	// keeps. JobPlan.Sampled tells whether it could be done.
+	Part float64
 
 	Progress progress.Reporter // nil: silent
 	Log      *slog.Logger      // nil: discarded
@@ -149,6 +152,7 @@ type JobPlan struct {
 	Split                        string // how it is split or why not
 	Pages, HeapBytes, ToastBytes int64
 	EstRows, EstBytes            int64
+	Sampled                      bool // Config.Part was done: sizes and estimates are those of the part
 	Chunks                       []ChunkPlan
 	Columns                      []Column
 	Warnings                     []string

@@ -41,7 +41,7 @@ func DryRun(ctx context.Context, cfg Config) (*PlanReport, error) {
 		jp := JobPlan{
 			Out: j.Out, Source: j.source(), Kind: j.plan.Kind, Split: j.plan.Why,
 			Pages: j.plan.Pages, HeapBytes: j.plan.HeapBytes, ToastBytes: j.plan.ToastBytes,
-			EstRows: j.plan.EstRows, EstBytes: j.plan.EstBytes, Columns: j.columns(), Warnings: j.plan.Warnings,
+			EstRows: j.plan.EstRows, EstBytes: j.plan.EstBytes, Sampled: j.plan.Sampled, Columns: j.columns(), Warnings: j.plan.Warnings,
 		}
 		for i := range j.plan.Len() {
 			c := j.plan.At(i)

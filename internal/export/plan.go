@@ -187,7 +187,7 @@ func (j *job) commonTypes(cols []chunker.ResultColumn, used map[string]bool) map
 // planJob makes one job's plan. It notes in used the names of CommonTypes that the job has.
 func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used map[string]bool) error {
 	conn := snap.Conn()
-	p, err := chunker.NewPlan(ctx, conn, j.target, chunker.Options{ChunkBytes: r.cfg.ChunkBytes, Parallel: r.cfg.Parallel})
+	p, err := chunker.NewPlan(ctx, conn, j.target, chunker.Options{ChunkBytes: r.cfg.ChunkBytes, Parallel: r.cfg.Parallel, Part: r.cfg.Part})
 	if err != nil {
 		return err
 	}
