@@ -50,6 +50,14 @@ func (e *ImportError) Error() string { return fmt.Sprintf("adopt snapshot %s: %s
 // Unwrap gives the server's error.
 func (e *ImportError) Unwrap() error { return e.Err }
 
+// SettingError is a setting of a worker's session that what it read has changed: its values may have been written otherwise
+// than they are read here.
+type SettingError struct{ Name, Was, Now string }
+
+func (e *SettingError) Error() string {
+	return fmt.Sprintf("a function that was called changed the session's %s from %q to %q: values may be written otherwise than they are read", e.Name, e.Was, e.Now)
+}
+
 // MismatchError is a connection that turned out to be outside the snapshot, or on another server.
 type MismatchError struct{ What, Want, Got string }
 

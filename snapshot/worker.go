@@ -12,9 +12,60 @@ import (
 // Worker is a connection inside the snapshot, with the relations locked, in one transaction that lasts until Close. It
 // has one owner.
 type Worker struct {
-	s      *Snapshot
-	conn   *pgx.Conn
-	closed bool
+	s       *Snapshot
+	conn    *pgx.Conn
+	session []parameter // as they are when it begins to read
+	closed  bool
+}
+
+type parameter struct{ Name, Value string }
+
+// sessionQuery reads what decides how the server writes values, which rows it shows and what names mean. The planner's
+// settings are no part of it, each chunk makes its own.
+const sessionQuery = `
+SELECT name, COALESCE(pg_catalog.current_setting(name, true), '')
+FROM pg_catalog.unnest('{extra_float_digits,DateStyle,IntervalStyle,TimeZone,bytea_output,standard_conforming_strings,xmloption,xmlbinary,
+	client_encoding,row_security,search_path,role,session_authorization,lc_monetary,lc_numeric,lc_time,quote_all_identifiers,
+	timezone_abbreviations,transform_null_equals,array_nulls,statement_timeout,idle_in_transaction_session_timeout}'::pg_catalog.text[]) s(name)`
+
+func readSession(ctx context.Context, conn *pgx.Conn) ([]parameter, error) {
+	rows, err := conn.Query(ctx, sessionQuery)
+	if err != nil {
+		return nil, fmt.Errorf("read the session's settings: %w", err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[parameter])
+	if err != nil {
+		return nil, fmt.Errorf("read the session's settings: %w", err)
+	}
+	return all, nil
+}
+
+// Unchanged checks that what was read has changed no setting of the session on which values depend. Call it after a COPY
+// that may have called functions of any kind, before its rows are counted as read.
+//
+// Errors: *SettingError, after which the worker must not be used, or the connection's.
+func (w *Worker) Unchanged(ctx context.Context) error {
+	now, err := readSession(ctx, w.conn)
+	if err != nil {
+		return err
+	}
+	for i, was := range w.session {
+		if now[i] != was {
+			return &SettingError{Name: was.Name, Was: was.Value, Now: now[i].Value}
+		}
+	}
+	return nil
+}
+
+// Alone makes a worker of the coordinator's own connection, for a server that has no room for another. From then on Conn is
+// the worker's, Watch must not run, and the loss of this connection is the loss of the snapshot.
+func (s *Snapshot) Alone(ctx context.Context) (*Worker, error) {
+	session, err := readSession(ctx, s.conn)
+	if err != nil {
+		return nil, err
+	}
+	s.workers.Add(1)
+	return &Worker{s: s, conn: s.conn, session: session}, nil
 }
 
 // NewWorker opens a connection to the coordinator's server, adopts the snapshot, locks and verifies. When the last known
@@ -51,8 +102,12 @@ func (s *Snapshot) NewWorker(ctx context.Context) (_ *Worker, err error) {
 	if got != s.fingerprint {
 		return nil, &MismatchError{What: "its snapshot", Want: s.fingerprint, Got: got}
 	}
+	session, err := readSession(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
 	s.workers.Add(1)
-	return &Worker{s: s, conn: conn}, nil
+	return &Worker{s: s, conn: conn, session: session}, nil
 }
 
 // adopt begins conn's transaction in the snapshot, by the newest export or by a new one from whoever is still inside.

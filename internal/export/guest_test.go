@@ -152,6 +152,78 @@ func TestConnectionLimit(t *testing.T) {
 	}
 }
 
+// Where the server has room for one connection, that one does everything; its loss ends the run.
+func TestOneConnection(t *testing.T) {
+	srv := pgtest.Start(t, pgtest.Config{})
+	dsn := srv.Database(t)
+	pgtest.Exec(t, dsn, append(strings.Split(mixed, ";\n"), "CREATE ROLE one LOGIN CONNECTION LIMIT 1", "GRANT SELECT ON mixed TO one")...)
+	want := digestOf(t, dsn, config(t, dsn, Job{Table: "mixed", Out: filepath.Join(t.TempDir(), "o.parquet")}))
+	as := strings.Replace(dsn, "user=postgres", "user=one", 1)
+	cfg := config(t, as, Job{Table: "mixed", Out: filepath.Join(outDir(t, "o.parquet"), "o.parquet")})
+	cfg.Parallel = 8
+	res := run1(t, cfg)
+	if res.Workers != 1 || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "room for one connection") {
+		t.Errorf("%d workers, warnings %q", res.Workers, res.Warnings)
+	}
+	if got := digest(t, cfg.Jobs[0].Out); got != want {
+		t.Error("other bytes")
+	}
+
+	cfg = config(t, as, Job{SQL: "SELECT mixed.*, pg_sleep(0.001) AS z FROM mixed", Out: filepath.Join(outDir(t), "o.parquet")})
+	killer := pgtest.Connect(t, dsn)
+	var killing sync.WaitGroup
+	killing.Go(func() {
+		for range 1000 {
+			tag, err := killer.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'one' AND query LIKE 'COPY%'")
+			if err != nil || tag.RowsAffected() > 0 {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	})
+	_, err := Run(t.Context(), cfg)
+	killing.Wait()
+	if !errors.Is(err, snapshot.ErrLost) {
+		t.Errorf("the one connection was lost: got %v, want ErrLost", err)
+	}
+}
+
+// A function that changes how the session writes values spoils neither the file that called it, which fails, nor others.
+func TestChangedSession(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT k AS i, k / 3.0::float8 AS f, timestamp '2001-02-03' + k * interval '1 hour' AS ts FROM generate_series(1, 5000) k",
+		"CREATE FUNCTION sets(name text, value text) RETURNS int LANGUAGE plpgsql AS $$BEGIN PERFORM set_config(name, value, true); RETURN 1; END$$",
+		"CREATE FUNCTION lies(name text, value text) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$BEGIN PERFORM set_config(name, value, true); RETURN 1; END$$",
+		"CREATE VIEW v AS SELECT i, f, sets('extra_float_digits', '0') AS z FROM t")
+	for _, transport := range []Transport{CSV, Binary} {
+		for _, j := range []Job{
+			{SQL: "SELECT f, sets('extra_float_digits', '0') AS z FROM t"},
+			{SQL: "SELECT i, sets('search_path', 'pg_catalog') AS z FROM t"},
+			{SQL: "SELECT i FROM t WHERE lies('search_path', i::text) = 2"},
+			{Table: "t", Where: "sets('extra_float_digits', '-1') > 0"},
+			{Table: "v"},
+		} {
+			dir := outDir(t, "good.parquet")
+			j.Out = filepath.Join(dir, "bad.parquet")
+			cfg := config(t, dsn, j)
+			good := Job{SQL: "SELECT f, ts, pg_sleep(0) AS z FROM t", Out: filepath.Join(dir, "good.parquet"), RowGroupRows: 1000, Compression: cfg.Jobs[0].Compression}
+			cfg.Jobs = append(cfg.Jobs, good)
+			cfg.Parallel, cfg.Transport = 1, transport
+			res, err := Run(t.Context(), cfg)
+			var partial *PartialError
+			if !errors.As(err, &partial) || partial.Failed != 1 {
+				t.Errorf("%+v: got %v, want one failure of two", j, err)
+				continue
+			}
+			var set *snapshot.SettingError
+			if !errors.As(res.Files[0].Err, &set) || set.Name != "extra_float_digits" && set.Name != "search_path" {
+				t.Errorf("%+v: got %v, want a *SettingError", j, res.Files[0].Err)
+			}
+			checkRows(t, good.Out, pgtest.Connect(t, dsn), "t", "SELECT f, ts, '' FROM t", false)
+		}
+	}
+}
+
 func TestPgBouncer(t *testing.T) {
 	srv := pgtest.Start(t, pgtest.Config{})
 	dsn := srv.Database(t)
@@ -159,7 +231,7 @@ func TestPgBouncer(t *testing.T) {
 	direct := config(t, dsn, Job{Table: "mixed", Out: filepath.Join(t.TempDir(), "o.parquet")})
 	want := digestOf(t, dsn, direct)
 	for _, mode := range []string{"session", "transaction"} {
-		for _, pool := range []int{20, 2} {
+		for _, pool := range []int{20, 2, 1} {
 			b := srv.PgBouncer(t, mode, fmt.Sprintf("default_pool_size = %d", pool), "query_wait_timeout = 2")
 			cfg := config(t, b.DSN(direct.Conn.Database), Job{Table: "mixed", Out: filepath.Join(outDir(t, "o.parquet"), "o.parquet")})
 			cfg.Parallel = 4

@@ -244,6 +244,9 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() {
+		if workers[0].Conn() == snap.Conn() {
+			return // there is no other connection to look on
+		}
 		snap.Watch(watchCtx, watchEvery,
 			func(who string) {
 				if r.cfg.YieldToDDL {

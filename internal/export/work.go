@@ -157,6 +157,14 @@ func (r *run) openWorkers(ctx context.Context, snap *snapshot.Snapshot, n int) (
 	if failed == nil {
 		return in, nil
 	}
+	if len(in) == 0 && noRoom(failed) && ctx.Err() == nil {
+		w, err := snap.Alone(ctx)
+		if err != nil {
+			return nil, err
+		}
+		r.warn("the server has room for one connection, which now does everything: if it is lost the run ends, and nobody looks who waits behind its locks: " + firstLine(failed))
+		return []*snapshot.Worker{w}, nil
+	}
 	if len(in) == 0 || !tolerable(failed) || ctx.Err() != nil {
 		for _, w := range in {
 			w.Close(ctx)
@@ -173,17 +181,13 @@ func (r *run) openWorkers(ctx context.Context, snap *snapshot.Snapshot, n int) (
 // tolerable tells that a worker could not get in for a reason that leaves the others alone.
 func tolerable(err error) bool {
 	var lock *snapshot.LockError
-	if errors.As(err, &lock) {
-		return true
-	}
+	return errors.As(err, &lock) || noRoom(err)
+}
+
+// noRoom tells that the server, or a pooler before it, takes no further connection.
+func noRoom(err error) bool {
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		switch pg.Code {
-		case "53300", "53400", "08P01": // too many connections, of the server or of a pooler before it
-			return true
-		}
-	}
-	return false
+	return errors.As(err, &pg) && slices.Contains([]string{"53300", "53400", "08P01"}, pg.Code)
 }
 
 // copyAll runs the workers until every chunk has arrived. Its error ended the copying as a whole: the failure of one job
@@ -441,6 +445,13 @@ func (c *copying) copy(ctx context.Context, it item) (err error) {
 		return &copier.SinkError{Err: err}
 	}
 	total := d.dec.Rows()
+	if j.SQL != "" || j.Where != "" || chunk.Scan == chunker.Own {
+		// A function that it called may have changed the session: then values are not what they seem, of this chunk or the next.
+		if err := c.w.Unchanged(ctx); err != nil {
+			return err
+		}
+		c.scan = "" // nor are the planner's settings
+	}
 	if kept != nil {
 		if err := kept.finish(); err != nil {
 			return &copier.SinkError{Err: err}
