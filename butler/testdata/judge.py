@@ -93,6 +93,7 @@ def compare(b, path, spec):
         assert back.colnames == model.colnames, f"{back.colnames}\n{model.colnames}"
         for c in model.colnames:
             assert (back[c].unit or None) == (model[c].unit or None), (c, back[c].unit, model[c].unit)
+            assert (back[c].description or None) == (model[c].description or None), (c, back[c].description, model[c].description)
     for c in model.colnames:
         for back in (arrow_to_astropy(table), arrow_to_astropy(bare)):
             assert back[c].shape[1:] == model[c].shape[1:], c
