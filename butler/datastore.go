@@ -22,7 +22,10 @@ type candidate struct {
 
 // candidates gives a dataset's places in the order of the datastores. A dataset without any is not stored.
 func (l *listing) candidates(r *ref, stores []datastoreConfig) []candidate {
-	var out []candidate
+	return l.appendCandidates(nil, r, stores)
+}
+
+func (l *listing) appendCandidates(out []candidate, r *ref, stores []datastoreConfig) []candidate {
 	for i, d := range stores {
 		for _, f := range r.records {
 			if l.tables[f.table] == d.table {

@@ -262,8 +262,10 @@ func (e *Extraction) prepare(ctx context.Context) error {
 		return nil
 	}
 	// What the registry already tells needs no file to be opened.
+	var cs []candidate
 	for i := range e.listing.refs {
-		err := checkRecords(e.listing.candidates(&e.listing.refs[i], e.stores))
+		cs = e.listing.appendCandidates(cs[:0], &e.listing.refs[i], e.stores)
+		err := checkRecords(cs)
 		if err != nil && !(isMissing(err) && e.opt.SkipMissing) {
 			return e.dataset(i).Problem
 		}

@@ -216,33 +216,55 @@ func (r *registry) list(ctx context.Context, t *datasetType, s *search, o listOp
 // sort gives the indexes of hits in the order of the output.
 func (h *hitReader) sort(hits []hit) []int32 {
 	order := outputOrder(h.t.group.required)
-	type keyed struct {
-		key uint64
-		hit int32
+	keys, exact := packKeys(hits, order)
+	sorted := byKey(keys)
+	for lo := 0; lo < len(sorted); { // hits of one key
+		hi := lo + 1
+		for hi < len(sorted) && keys[sorted[hi]] == keys[sorted[lo]] {
+			hi++
+		}
+		if hi-lo > 1 {
+			slices.SortFunc(sorted[lo:hi], func(x, y int32) int {
+				a, b := &hits[x], &hits[y]
+				if !exact {
+					if c := compareDims(a.dims, b.dims, order); c != 0 {
+						return c
+					}
+				}
+				if a.run != b.run {
+					return strings.Compare(h.runs[a.run], h.runs[b.run])
+				}
+				return bytes.Compare(a.id[:], b.id[:])
+			})
+		}
+		lo = hi
 	}
-	keys := make([]keyed, len(hits))
-	packed, exact := packKeys(hits, order)
-	for i := range hits {
-		keys[i] = keyed{packed[i], int32(i)}
-	}
-	slices.SortFunc(keys, func(x, y keyed) int {
-		if x.key != y.key {
-			return cmp.Compare(x.key, y.key)
-		}
-		a, b := &hits[x.hit], &hits[y.hit]
-		if !exact {
-			if c := compareDims(a.dims, b.dims, order); c != 0 {
-				return c
-			}
-		}
-		if a.run != b.run {
-			return strings.Compare(h.runs[a.run], h.runs[b.run])
-		}
-		return bytes.Compare(a.id[:], b.id[:])
-	})
-	sorted := make([]int32, len(hits))
+	return sorted
+}
+
+// byKey gives the indexes of keys in ascending order. It is a radix sort by as many digits as the largest key has: data
+// IDs give keys of about three, and comparing takes five times as long.
+func byKey(keys []uint64) []int32 {
+	sorted, next := make([]int32, len(keys)), make([]int32, len(keys))
+	var most uint64
 	for i, k := range keys {
-		sorted[i] = k.hit
+		sorted[i] = int32(i)
+		most = max(most, k)
+	}
+	for shift := 0; shift < bits.Len64(most); shift += 8 {
+		var at [257]int
+		for _, k := range keys {
+			at[k>>shift&255+1]++
+		}
+		for d := range 256 {
+			at[d+1] += at[d]
+		}
+		for _, i := range sorted {
+			d := keys[i] >> shift & 255
+			next[at[d]] = i
+			at[d]++
+		}
+		sorted, next = next, sorted
 	}
 	return sorted
 }
@@ -450,18 +472,21 @@ func (h *hitReader) query(ctx context.Context, table string, keys []any, lookUpR
 	} else {
 		q.add("t.dataset_id")
 	}
+	// Each column costs time in a row that there may be a million of: what is the same in all rows is not asked for.
+	lay := hitColumns{collection: -1, run: -1, dims: 1}
 	if len(keys) > 1 {
 		q.add(", t.", collectionColumn)
-	} else {
-		q.add(", NULL")
+		lay.collection = lay.dims
+		lay.dims++
 	}
-	switch {
-	case !lookUpRun:
-		q.add(", NULL")
-	case r.nameKey:
-		q.add(", d.run_name")
-	default:
-		q.add(", rc.name")
+	if lookUpRun {
+		if r.nameKey {
+			q.add(", d.run_name")
+		} else {
+			q.add(", rc.name")
+		}
+		lay.run = lay.dims
+		lay.dims++
 	}
 	columns := map[string]string{} // dimension to the expression that gives it
 	for _, e := range required {
@@ -515,15 +540,19 @@ func (h *hitReader) query(ctx context.Context, table string, keys []any, lookUpR
 	q.add(from.sql.String(), " WHERE t.dataset_type_id = ").arg(h.t.id).add(" AND ").in("t."+collectionColumn, keys)
 	pushDown(q, h.o.where, required)
 	return q.each(ctx, func(v []any) error {
-		if len(keys) == 1 {
-			v[1] = keys[0]
+		collection := keys[0]
+		if lay.collection >= 0 {
+			collection = v[lay.collection]
 		}
-		return h.row(v, lookUpRun)
+		return h.row(v, collection, lay)
 	})
 }
 
+// hitColumns says where a row of a listing has what; the dataset's id comes first, dims last.
+type hitColumns struct{ collection, run, dims int } // -1: nowhere
+
 // row takes one row of a listing.
-func (h *hitReader) row(v []any, lookUpRun bool) error {
+func (h *hitReader) row(v []any, collection any, lay hitColumns) error {
 	idText, err := str(v[0], "a dataset's id")
 	if err != nil {
 		return err
@@ -533,12 +562,12 @@ func (h *hitReader) row(v []any, lookUpRun bool) error {
 		return err
 	}
 	var ok bool
-	if x.rank, ok = h.rank[v[1]]; !ok {
-		return fmt.Errorf("dataset %s is in a collection (%v) that was not asked for", x.id, v[1])
+	if x.rank, ok = h.rank[collection]; !ok {
+		return fmt.Errorf("dataset %s is in a collection (%v) that was not asked for", x.id, collection)
 	}
 	run := h.collections[x.rank].name
-	if lookUpRun {
-		if run, err = str(v[2], "the run of a dataset"); err != nil {
+	if lay.run >= 0 {
+		if run, err = str(v[lay.run], "the run of a dataset"); err != nil {
 			return err
 		}
 	}
@@ -555,7 +584,7 @@ func (h *hitReader) row(v []any, lookUpRun bool) error {
 	at := len(h.values)
 	for i, e := range h.dims {
 		d := value{}
-		switch y := v[3+i].(type) {
+		switch y := v[lay.dims+i].(type) {
 		case int64:
 			d = value{kind: intValue, n: y}
 		case string:
@@ -566,7 +595,7 @@ func (h *hitReader) row(v []any, lookUpRun bool) error {
 			}
 		}
 		if d.kind != noValue && (d.kind == intValue) != e.isInt {
-			return fmt.Errorf("dataset %s: %s is %v, which is not of its type", x.id, e.name, v[3+i])
+			return fmt.Errorf("dataset %s: %s is %v, which is not of its type", x.id, e.name, v[lay.dims+i])
 		}
 		h.values = append(h.values, d)
 	}
@@ -638,6 +667,19 @@ func (r *registry) loadRecords(ctx context.Context, l *listing, stores []datasto
 	if len(l.refs) == 0 {
 		return nil
 	}
+	if len(l.refs) >= fewRefs && scan.wait() {
+		for i := range l.refs {
+			x := &l.refs[i]
+			at, ok := scan.first[x.id]
+			if !ok {
+				continue
+			}
+			if x.records = scan.records[at : at+1 : at+1]; len(scan.more) > 0 {
+				x.records = append(x.records, scan.more[x.id]...)
+			}
+		}
+		return nil
+	}
 	byID := make(map[uuid]int32, len(l.refs)) // to the first of the refs with that id
 	for i := range l.refs {
 		if _, again := byID[l.refs[i].id]; !again {
@@ -645,37 +687,25 @@ func (r *registry) loadRecords(ctx context.Context, l *listing, stores []datasto
 		}
 	}
 	arena := make([]fileRecord, 0, len(l.refs)) // a slice of its own for each dataset would be 100,000 allocations
-	add := func(id uuid, f fileRecord) {
-		at, ok := byID[id]
-		if !ok {
-			return // a scan of the whole table gives others too
-		}
-		if to := &l.refs[at].records; *to != nil {
-			*to = append(*to, f)
-		} else {
-			arena = append(arena, f)
-			*to = arena[len(arena)-1 : len(arena) : len(arena)]
-		}
-	}
-	if len(l.refs) >= fewRefs && scan.wait() {
-		for i, id := range scan.ids {
-			add(id, scan.records[i])
-		}
-	} else {
-		parse := newRecordParser(l.datasetType.storageClass)
-		for ti, table := range l.tables {
-			err := r.records(ctx, l, table, func(v []any) error {
-				id, err := recordID(v)
-				if _, ok := byID[id]; !ok || err != nil {
-					return err
-				}
-				f, err := parse.record(v, int32(ti))
-				add(id, f)
-				return err
-			})
-			if err != nil {
-				return err
+	parse := newRecordParser(l.datasetType.storageClass)
+	for ti, table := range l.tables {
+		err := r.records(ctx, l, table, func(v []any) error {
+			id, err := recordID(v)
+			at, ok := byID[id]
+			if !ok || err != nil {
+				return err // a look at the whole table gives others too
 			}
+			f, err := parse.record(v, int32(ti))
+			if to := &l.refs[at].records; *to != nil {
+				*to = append(*to, f)
+			} else {
+				arena = append(arena, f)
+				*to = arena[len(arena)-1 : len(arena) : len(arena)]
+			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	for i := range l.refs {
@@ -745,8 +775,9 @@ const (
 
 // recordScan reads a whole table of records on a connection of its own while datasets are listed on the other.
 type recordScan struct {
-	ids     []uuid
 	records []fileRecord
+	first   map[uuid]int32        // a dataset's first record
+	more    map[uuid][]fileRecord // what else it has, for the few that have
 	err     error
 
 	cancel context.CancelFunc
@@ -780,13 +811,14 @@ func (s *recordScan) run(ctx context.Context, r *registry, table, storageClass s
 	defer func() { err = errors.Join(err, session.close()) }()
 	other := &registry{session: session}
 	rows, err := other.count(ctx, "SELECT coalesce(max(rowid), 0) FROM "+other.table(table))
+	rows = max(0, rows) // a row id may be negative
 	if err == nil && rows > maxScan {
 		err = errNoScan
 	}
 	if err != nil {
 		return err
 	}
-	s.ids, s.records = make([]uuid, 0, rows), make([]fileRecord, 0, rows)
+	s.records, s.first, s.more = make([]fileRecord, 0, rows), make(map[uuid]int32, rows), map[uuid][]fileRecord{}
 	parse := newRecordParser(storageClass)
 	return other.selectRecords(table, storageClass).each(ctx, func(v []any) error {
 		id, err := recordID(v)
@@ -794,7 +826,12 @@ func (s *recordScan) run(ctx context.Context, r *registry, table, storageClass s
 			return err
 		}
 		f, err := parse.record(v, 0)
-		s.ids, s.records = append(s.ids, id), append(s.records, f)
+		if _, again := s.first[id]; again {
+			s.more[id] = append(s.more[id], f)
+		} else {
+			s.first[id] = int32(len(s.records))
+			s.records = append(s.records, f)
+		}
 		return err
 	})
 }

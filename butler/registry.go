@@ -3,6 +3,7 @@ package butler
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -168,40 +169,48 @@ func (s *sqliteSession) close() error {
 	return errors.Join(append(errs, s.db.Close())...)
 }
 
+// each asks the driver itself: database/sql would lock, check and convert each value of rows that come by the hundred
+// thousand. Nothing may be asked of the session in row.
 func (s *sqliteSession) each(ctx context.Context, query string, args []any, row func(v []any) error) error {
-	rows, err := s.tx.QueryContext(ctx, query, args...)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = rows.Close() }()
-	names, err := rows.Columns()
-	if err != nil {
-		return err
-	}
-	v, p := make([]any, len(names)), make([]any, len(names))
-	for i := range v {
-		p[i] = &v[i]
-	}
-	for rows.Next() {
-		if err := rows.Scan(p...); err != nil {
+	return s.conn.Raw(func(c any) (err error) {
+		named := make([]driver.NamedValue, len(args))
+		for i, a := range args {
+			named[i] = driver.NamedValue{Ordinal: i + 1, Value: a}
+		}
+		rows, err := c.(driver.QueryerContext).QueryContext(ctx, query, named)
+		if err != nil {
 			return err
 		}
-		for i := range v {
-			switch x := v[i].(type) {
-			case []byte:
-				v[i] = string(x)
-			case bool: // a column declared BOOLEAN
-				v[i] = int64(0)
-				if x {
-					v[i] = int64(1)
+		defer func() { err = errors.Join(err, rows.Close()) }()
+		n := len(rows.Columns())
+		values, v := make([]driver.Value, n), make([]any, n)
+		for count := 0; ; count++ {
+			if count%1024 == 0 && ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err := rows.Next(values); err == io.EOF {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			for i := range v {
+				switch x := values[i].(type) {
+				case []byte:
+					v[i] = string(x)
+				case bool: // a column declared BOOLEAN
+					v[i] = int64(0)
+					if x {
+						v[i] = int64(1)
+					}
+				default:
+					v[i] = x
 				}
 			}
+			if err := row(v); err != nil {
+				return err
+			}
 		}
-		if err := row(v); err != nil {
-			return err
-		}
-	}
-	return rows.Err()
+	})
 }
 
 // sqliteUsesWAL reads the header of a SQLite file. Source: https://sqlite.org/fileformat2.html, section 1.3.

@@ -403,8 +403,11 @@ func TestScanOfRecords(t *testing.T) {
 	change(t, repo, "UPDATE file_datastore_records SET formatter = 'x.Other' WHERE rowid % 7 = 0", "DELETE FROM file_datastore_records WHERE rowid % 11 = 0",
 		"INSERT INTO file_datastore_records SELECT dataset_id, path, formatter, storage_class, 'part', NULL, NULL FROM file_datastore_records WHERE rowid % 13 = 0")
 	var want []string
-	for _, mode := range []string{"scan", "no second connection", "second connection fails", "an odd record elsewhere"} {
-		if mode == "an odd record elsewhere" {
+	for _, mode := range []string{"scan", "no second connection", "second connection fails", "negative row ids", "an odd record elsewhere"} {
+		switch mode {
+		case "negative row ids":
+			change(t, repo, "UPDATE file_datastore_records SET rowid = rowid - 1000000")
+		case "an odd record elsewhere":
 			change(t, repo, "UPDATE file_datastore_records SET file_size = 'large' WHERE path LIKE '%nodim%'")
 		}
 		cfg, err := testSource(nil).openConfig(repo)
@@ -473,6 +476,16 @@ func TestPackedKeys(t *testing.T) {
 		keys, exact := packKeys(hits, order)
 		if exact == (trial%3 == 0) {
 			t.Fatalf("trial %d: exact %t", trial, exact)
+		}
+		sorted := byKey(keys)
+		if !slices.IsSortedFunc(sorted, func(a, b int32) int { return cmp.Compare(keys[a], keys[b]) }) {
+			t.Fatal("not sorted")
+		}
+		slices.Sort(sorted)
+		for i, at := range sorted {
+			if int(at) != i {
+				t.Fatalf("%d is not there, or twice", i)
+			}
 		}
 		for i := range hits {
 			for j := range hits {
