@@ -18,8 +18,14 @@ type ValueError struct {
 	Hint   string // what to do about it, or empty
 }
 
-func (e *ValueError) Error() string {
-	s := fmt.Sprintf("column %s (%s), row %d: ", strconv.Quote(e.Column), e.Type, e.Row)
+// Error counts rows from 1.
+func (e *ValueError) Error() string { return e.text(fmt.Sprintf(", row %d", e.Row+1)) }
+
+// Placeless is Error without the row, for who knows its place better.
+func (e *ValueError) Placeless() string { return e.text("") }
+
+func (e *ValueError) text(place string) string {
+	s := fmt.Sprintf("column %s (%s)%s: ", strconv.Quote(e.Column), e.Type, place)
 	if e.Value != "" {
 		s += e.Value + ": "
 	}
@@ -32,7 +38,10 @@ type StreamError struct {
 	Reason string
 }
 
-func (e *StreamError) Error() string { return fmt.Sprintf("COPY stream, row %d: %s", e.Row, e.Reason) }
+// Error counts rows from 1.
+func (e *StreamError) Error() string {
+	return fmt.Sprintf("COPY stream, row %d: %s", e.Row+1, e.Reason)
+}
 
 // UnsupportedError is a column that cannot be exported as asked.
 type UnsupportedError struct {

@@ -673,7 +673,7 @@ func TestErrorTexts(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = collect(p, DecoderOptions{}, binaryStream([][]byte{{0, 0, 0, 0, 0, 0, 0, 0}}, [][]byte{be.AppendUint64(nil, math.MaxInt64)}), nil)
-	if err == nil || err.Error() != `column "we\"ird" (timestamp(3)), row 1: infinity: Parquet has no such value` {
+	if err == nil || err.Error() != `column "we\"ird" (timestamp(3)), row 2: infinity: Parquet has no such value` {
 		t.Errorf("got %v", err)
 	}
 	var ve *ValueError

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgservicefile"
@@ -196,13 +197,13 @@ func pgxConfig(all settings) (*pgx.ConnConfig, error) {
 			pass[k] = all[k]
 		case byUs, needless:
 		case refused:
-			return nil, &connError{msg: fmt.Sprintf("connection parameter %s is not supported", k), hint: "take it out of the service file, DSN or environment"}
+			return nil, usagef("take it out of the service file, DSN or environment", "connection parameter %s is not supported", k)
 		default:
 			if !validKey(k) { // a service file's; it would read as several settings
-				return nil, &connError{msg: fmt.Sprintf("unknown connection parameter %q", k)}
+				return nil, usagef("", "unknown connection parameter %q", k)
 			}
 			if near := nearest(k, sorted(keywords)); near != "" {
-				return nil, &connError{msg: fmt.Sprintf("unknown connection parameter %s", k), hint: "did you mean " + near + "?"}
+				return nil, usagef("did you mean "+near+"?", "unknown connection parameter %s", k)
 			}
 			pass[k] = all[k]
 		}
@@ -210,7 +211,12 @@ func pgxConfig(all settings) (*pgx.ConnConfig, error) {
 	switch all["gssencmode"] {
 	case "", "disable", "prefer":
 	default:
-		return nil, &connError{msg: "connection parameter gssencmode=" + all["gssencmode"] + " is not supported", hint: "use TLS: sslmode=verify-full"}
+		return nil, usagef("use TLS: sslmode=verify-full", "connection parameter gssencmode=%s is not supported", all["gssencmode"])
+	}
+	if v := all["connect_timeout"]; v != "" {
+		if _, err := strconv.ParseUint(strings.TrimSpace(v), 10, 31); err != nil {
+			return nil, usagef("a whole number of seconds, 0 for no limit", "connection parameter connect_timeout is %s", quoteArg(v))
+		}
 	}
 	hosts := strings.Split(all["host"], ",")
 	names, addrs, err := hostAddrs(hosts, all["hostaddr"])
@@ -241,7 +247,7 @@ func pgxConfig(all settings) (*pgx.ConnConfig, error) {
 	case "random":
 		shuffleHosts(cfg)
 	default:
-		return nil, &connError{msg: "connection parameter load_balance_hosts is neither disable nor random"}
+		return nil, usagef("", "connection parameter load_balance_hosts is neither disable nor random")
 	}
 	return cfg, nil
 }
@@ -256,7 +262,7 @@ func hostAddrs(hosts []string, hostaddr string) (names []string, addrs map[strin
 		return list, nil, nil
 	}
 	if len(list) != len(hosts) {
-		return nil, nil, &connError{msg: fmt.Sprintf("hostaddr has %d addresses for %d hosts", len(list), len(hosts))}
+		return nil, nil, usagef("each host has one address", "connection parameters host and hostaddr have %d and %d parts", len(hosts), len(list))
 	}
 	addrs = map[string][]string{}
 	for i, h := range hosts {
@@ -284,7 +290,7 @@ func tlsVersions(cfg *pgx.ConnConfig, least, most string) error {
 		}
 		version, ok := tlsVersion[strings.ToLower(v.value)]
 		if !ok {
-			return &connError{msg: fmt.Sprintf("connection parameter %s is none of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3", v.key)}
+			return usagef("", "connection parameter %s is none of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3", v.key)
 		}
 		for _, c := range tlsConfigs(cfg) {
 			v.set(c, version)
@@ -330,14 +336,15 @@ func parseError(err error) error {
 	if i := strings.LastIndex(text, "`: "); i >= 0 {
 		text = text[i+3:]
 	}
-	e := &connError{msg: "connection settings: " + text}
-	if text == "invalid port" {
-		e.hint = "a port is a number from 1 to 65535; several hosts have one each, or one for all"
-	}
 	if errors.Is(err, fs.ErrPermission) || errors.Is(err, os.ErrNotExist) {
-		e.hint = "is the path in sslrootcert, sslcert or sslkey right?"
+		return &connError{msg: "connection settings: " + text, hint: "is the path in sslrootcert, sslcert or sslkey right?"}
 	}
-	return e
+	hint := ""
+	if text == "invalid port" {
+		hint = "a port is a number from 1 to 65535; several hosts have one each, or one for all"
+	}
+	text, _, _ = strings.Cut(text, " (strconv.") // words for programmers
+	return usagef(hint, "connection settings: %s", text)
 }
 
 // connError is something wrong with the connection settings, found before dialling.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -68,6 +69,15 @@ const maxMessage = 600
 
 // excerptWidth is how much of a line of a query is shown.
 const excerptWidth = 100
+
+// firstWords is the beginning of a query, in one line.
+func firstWords(query string) string {
+	words := strings.Join(strings.Fields(query[:min(len(query), maxMessage)]), " ")
+	if r := []rune(strings.ToValidUTF8(words, "")); len(r) > excerptWidth {
+		return oneLine(string(r[:excerptWidth-1]) + "…")
+	}
+	return oneLine(strings.ToValidUTF8(words, ""))
+}
 
 // oneLine keeps a message, which may hold names and values from a database, from breaking its line or steering the
 // terminal.
@@ -152,6 +162,10 @@ func judge(err error) verdict {
 		v.code, v.hint = codeSnapshot, "start again: a new snapshot sees it as it is now"
 		return v
 	}
+	if _, ok := errors.AsType[*snapshot.SettingError](err); ok {
+		v.code, v.hint = codeStatement, "leave out the function that calls set_config or SET"
+		return v
+	}
 	if _, ok := errors.AsType[*snapshot.SlotError](err); ok {
 		v.code = codeSnapshot
 		return v
@@ -182,9 +196,16 @@ func judge(err error) verdict {
 		if !fromServer || v.code != codeRelation {
 			v.code = codeStatement
 		}
-		v.message, v.hint = e.Reason, e.Hint
-		if line, column := e.Excerpt(excerptWidth); line != "" {
+		v.message, v.hint = e.Reason, cmp.Or(e.Hint, v.hint)
+		line, column := e.Excerpt(excerptWidth)
+		switch {
+		case line != "":
 			v.excerpt = []string{"  " + line, "  " + strings.Repeat(" ", column) + "^"}
+		case e.Field == chunker.FieldSQL || e.Field == chunker.FieldWhere:
+			// No place is known: the beginning tells which it was.
+			if text := firstWords(e.Text); text != "" {
+				v.excerpt = []string{"  " + text}
+			}
 		}
 		return v
 	}
@@ -335,6 +356,8 @@ func hintOfState(pg *pgconn.PgError) string {
 		return pg.Hint
 	}
 	switch pg.Code {
+	case "22012":
+		return "NULLIF(divisor, 0) gives NULL where the divisor is 0"
 	case "42P01":
 		return `names are as SQL writes them: schema.table, and "Mixed Case" in double quotes`
 	case "42501":
@@ -390,6 +413,10 @@ func connectVerdict(tries []*pgconn.ConnectError) verdict {
 		v.message += " to database " + cfg.Database
 	}
 	v.message += ": " + strings.Join(reasons, "; ")
+	// What is no keyword of libpq's goes to the server as a setting.
+	if pg, ok := errors.AsType[*pgconn.PgError](tries[len(tries)-1]); ok && (pg.Code == "42704" || pg.Code == "22023") {
+		v.code, v.hint = codeUsage, "the connection's parameters are libpq's, or settings that the server knows"
+	}
 	return v
 }
 

@@ -74,14 +74,14 @@ func TestVerdicts(t *testing.T) {
 
 		{
 			&typemap.ValueError{Column: "c", Type: "date", Row: 4, Value: "infinity", Reason: "no date", Hint: "--infinity null"}, 12,
-			"error: column \"c\" (date), row 4: infinity: no date\nhint: --infinity null",
+			"error: column \"c\" (date), row 5: infinity: no date\nhint: --infinity null",
 		},
 		{
 			&export.RowError{Relation: "public.t", Place: "ctid (12,3)", Err: &typemap.ValueError{Column: "c", Type: "date", Reason: "no date"}}, 12,
-			"error: public.t, ctid (12,3): column \"c\" (date), row 0: no date",
+			"error: public.t, ctid (12,3): column \"c\" (date): no date",
 		},
 		{&typemap.UnsupportedError{Column: "c", Type: "t", Reason: "r", Hint: "h"}, 12, "error: column \"c\" (t): r\nhint: h"},
-		{&typemap.StreamError{Row: 3, Reason: "r"}, 12, "error: COPY stream, row 3: r"},
+		{&typemap.StreamError{Row: 3, Reason: "r"}, 12, "error: COPY stream, row 4: r"},
 		{&parquetw.ValueError{Leaf: "a.b", Reason: "NULL in a required field"}, 12, "error: leaf a.b: NULL in a required field"},
 		{
 			&export.RowGroupsError{Path: "o", EstRows: 1e9, GroupRows: 1}, 12,
@@ -103,7 +103,7 @@ func TestVerdicts(t *testing.T) {
 		},
 		{&chunker.StatementError{Reason: "one statement at a time", Hint: "h"}, 15, "error: one statement at a time\nhint: h"},
 		{&chunker.StatementError{Reason: "r", Hint: "h", Text: "SELECT x", Position: 8}, 15, "error: r (h)\n  SELECT x\n         ^"},
-		{raised("22012", "division by zero"), 15, "error: division by zero (SQLSTATE 22012)"},
+		{raised("22012", "division by zero"), 15, "error: division by zero (SQLSTATE 22012)\nhint: NULLIF(divisor, 0) gives NULL where the divisor is 0"},
 		{raised("57014", "canceling statement due to user request"), 15, "error: canceling statement due to user request (SQLSTATE 57014)\nhint: the server, or someone on it, cancelled the statement"},
 		{
 			fmt.Errorf("lock x: %w", raised("55P03", "canceling statement due to lock timeout")), 15,

@@ -125,6 +125,17 @@ func TestBadInput(t *testing.T) {
 		{"a failing statement", dsn, []string{"--sql", "SELECT 1 / (id - 1) FROM t"}, codeStatement, []string{"division by zero"}},
 		{"no such database", dsn + " dbname=nonesuch", []string{"--table", "t"}, codeConnect, []string{`database "nonesuch" does not exist`}},
 		{"no such user", dsn + " user=nonesuch", []string{"--table", "t"}, codeConnect, []string{`role "nonesuch" does not exist`}},
+		{"an unknown parameter", dsn + " foo=bar", []string{"--table", "t"}, codeUsage, []string{`unrecognized configuration parameter "foo"`, "hint: the connection's parameters are libpq's"}},
+		{"a bad value of a parameter", dsn + " DateStyle=none", []string{"--table", "t"}, codeUsage, []string{`"DateStyle"`}},
+		{"no number of seconds", dsn + " connect_timeout=abc", []string{"--table", "t"}, codeUsage, []string{"error: connection parameter connect_timeout is abc\nhint: "}},
+		{"a failure at run time", dsn, []string{"--sql", "SELECT\n  1 / (id - 1) AS x FROM t"}, codeStatement, []string{
+			"error: the statement failed while it ran: division by zero (NULLIF(divisor, 0) gives NULL where the divisor is 0)\n  SELECT 1 / (id - 1) AS x FROM t\n",
+		}},
+		{"a condition that fails at run time", dsn, []string{"--table", "t", "--where", "1 / (id - 1) > 0"}, codeStatement, []string{
+			"error: the condition failed while it ran: division by zero (NULLIF(divisor, 0) gives NULL where the divisor is 0)\n  1 / (id - 1) > 0\n",
+		}},
+		{"a value in a statement", dsn, []string{"--sql", "SELECT d FROM (VALUES (date '2001-01-01'), ('infinity')) v (d)"}, codeValue, []string{`error: the statement, row 2: column "d" (date): infinity: `}},
+		{"a changed session", dsn, []string{"--sql", "SELECT set_config('DateStyle', 'German', false), d FROM t"}, codeStatement, []string{"set_config( … ) would change", "\n         ^\n"}},
 		{"nobody there", "host=/nonesuch", []string{"--table", "t"}, codeConnect, []string{"/nonesuch/.s.PGSQL.5432", "is the server running there"}},
 		{"a grant missing", as, []string{"--table", "locked"}, codeRelation, []string{"locked"}},
 		{"a column grant missing", as, []string{"--table", "t"}, codeRelation, []string{"secret", "d"}},

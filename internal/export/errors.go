@@ -3,6 +3,8 @@ package export
 import (
 	"fmt"
 	"time"
+
+	"fast-export/typemap"
 )
 
 // PartialError says that some files of a run failed and the others are there. Result.Files has the causes.
@@ -38,10 +40,12 @@ func (e *RowGroupsError) Error() string {
 type RowError struct {
 	Relation string // qualified, or "the statement"
 	Place    string // "ctid (12,3)" or "row 17"
-	Err      error  // *typemap.ValueError
+	Err      *typemap.ValueError
 }
 
-func (e *RowError) Error() string { return fmt.Sprintf("%s, %s: %v", e.Relation, e.Place, e.Err) }
+func (e *RowError) Error() string {
+	return fmt.Sprintf("%s, %s: %s", e.Relation, e.Place, e.Err.Placeless())
+}
 
 // Unwrap gives the decoder's error.
 func (e *RowError) Unwrap() error { return e.Err }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"fast-export/chunker"
 	"fast-export/copier"
@@ -184,7 +185,7 @@ func (j *job) commonTypes(cols []chunker.ResultColumn, used map[string]bool) map
 	return out
 }
 
-// planJob makes one job's plan. It notes in used the names of CommonTypes that the job has.
+// planJob makes one job's plan. It notes in used the names of the job's columns.
 func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used map[string]bool) error {
 	conn := snap.Conn()
 	p, err := chunker.NewPlan(ctx, conn, j.target, chunker.Options{ChunkBytes: r.cfg.ChunkBytes, Parallel: r.cfg.Parallel, Part: r.cfg.Part})
@@ -269,13 +270,23 @@ func (j *job) columns() []Column {
 // locateTimeout bounds the search for a bad value's ctid, which reads its chunk again up to there.
 const locateTimeout = 5 * time.Second
 
-// locate adds the place of a bad value's row: its ctid where the chunk can be asked for it, on a connection of its own.
+// locate adds the place of a bad value's row: its ctid where the chunk can be asked for it, on a connection of its own. Of what
+// the server raised it says which text of the user's it was, or which chunk.
 func (c *copying) locate(ctx context.Context, it item, err error) error {
+	p, chunk := it.j.plan, it.j.plan.At(it.chunk)
 	var ve *typemap.ValueError
 	if !errors.As(err, &ve) {
-		return err
+		var pg *pgconn.PgError
+		switch {
+		case !errors.As(err, &pg):
+			return err
+		case it.j.SQL != "":
+			return &chunker.StatementError{Field: chunker.FieldSQL, Reason: "the statement failed while it ran: " + pg.Message, Hint: pg.Hint, Text: it.j.SQL, Err: err}
+		case it.j.Where != "":
+			return &chunker.StatementError{Field: chunker.FieldWhere, Reason: "the condition failed while it ran: " + pg.Message, Hint: pg.Hint, Text: it.j.Where, Err: err}
+		}
+		return fmt.Errorf("read %s, %s: %w", it.j.source(), chunk, pg)
 	}
-	p, chunk := it.j.plan, it.j.plan.At(it.chunk)
 	rel, place := "the statement", fmt.Sprintf("row %d", ve.Row+1)
 	if src := p.Sources[chunk.Source].Relation; src.OID != 0 {
 		rel = src.String()
@@ -298,5 +309,5 @@ func (c *copying) locate(ctx context.Context, it item, err error) error {
 			}
 		}
 	}
-	return &RowError{Relation: rel, Place: place, Err: err}
+	return &RowError{Relation: rel, Place: place, Err: ve}
 }
