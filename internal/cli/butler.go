@@ -78,7 +78,7 @@ func (o *butlerOptions) addFlags(f *flags) {
 	f.Var(count{&o.parallel, 1, maxParallel}, "parallel", "`N` datasets read at a time")
 	f.Lookup("parallel").DefValue = "the number of cores"
 	o.memory = 1 << 30
-	f.Var(size{&o.memory, minMemory, 0}, "memory", "`SIZE` what rows and pages may take of memory")
+	f.Var(size{&o.memory, minMemory, maxMemory}, "memory", "`SIZE` what rows and pages may take of memory")
 	f.StringVar(&o.tempDir, "temp-dir", "", "`DIRECTORY` an existing one, for what memory does not hold (default: beside the output)")
 
 	f.group("What you see")

@@ -141,7 +141,7 @@ func (o *exportOptions) addFlags(f *flags) {
 	f.Lookup("parallel").DefValue = "the number of cores, at most 8"
 	f.Var(size{&o.chunkBytes, minChunk, 0}, "chunk-size", "`SIZE` heap and TOAST bytes of a chunk (default: chosen so that all connections end together)")
 	o.memory = 1 << 30
-	f.Var(size{&o.memory, minMemory, 0}, "memory", "`SIZE` what rows and pages may take of memory; a multiple of the largest single row comes on top")
+	f.Var(size{&o.memory, minMemory, maxMemory}, "memory", "`SIZE` what rows and pages may take of memory; a multiple of the largest single row comes on top")
 	f.StringVar(&o.tempDir, "temp-dir", "", "`DIRECTORY` an existing one, for what memory does not hold (default: beside the output)")
 	f.Var(size{&o.tempLimit, minTempLimit, 0}, "temp-limit", "`SIZE` what temporary files may take (default: what the file system has)")
 	f.BoolVar(&o.keepTemp, "keep-temp", false, "write every chunk to a file, chunk-00042.csv, and keep it")
