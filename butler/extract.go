@@ -20,7 +20,7 @@ type Sink interface {
 	// Write takes over one reference of a batch of the Extraction's schema, and releases it once its rows are encoded,
 	// also when it returns an error. It may block.
 	Write(ctx context.Context, b *column.Batch) error
-	// EndRowGroup ends the row group of a dataset.
+	// EndRowGroup ends the row group of a dataset, or of several (see Options.MaxRowGroups).
 	EndRowGroup() error
 }
 
@@ -456,7 +456,7 @@ type Summary struct {
 	Rows     int64 // rows handed over
 	RowsRead int64 // rows in the datasets that were opened
 	Found    int   // datasets in the listing
-	Written  int   // datasets that added rows: row groups
+	Written  int   // datasets that added rows: each a row group, unless there are too many (see Options.MaxRowGroups)
 	Empty    int   // datasets without rows
 	// Unmatched is how many datasets have no row with a wanted id; Excluded of them were not read, by their statistics.
 	Unmatched, Excluded int
@@ -472,7 +472,7 @@ type Summary struct {
 }
 
 // Run reads the datasets and hands their rows to sink, batch by batch, in the order of the listing. After the last batch
-// of each dataset that has rows it ends the row group. Without any row nothing is written, and the caller has an empty
+// of each dataset that has rows it ends the row group, or of each few datasets with Options.MaxRowGroups. Without any row nothing is written, and the caller has an empty
 // file to finish if Schema gave a schema.
 //
 // What is wrong with a dataset is a *DatasetError: always that of the first one in order, whatever the parallelism.
@@ -647,7 +647,9 @@ func (r *run) read(ctx context.Context, reader *rowReader, i int, s *slot) (outc
 
 // deliver hands the batches to the sink in order.
 func (r *run) deliver(ctx context.Context, b *budget, window chan struct{}) error {
-	for i := range r.e.listing.refs {
+	n := len(r.e.listing.refs)
+	share, open := r.e.share(), false
+	for i := range n {
 		b.setTurn(i)
 		s := r.slot(i)
 		for more := true; more; {
@@ -669,10 +671,12 @@ func (r *run) deliver(ctx context.Context, b *budget, window chan struct{}) erro
 		if s.err != nil {
 			return s.err
 		}
-		if s.outcome.kind == written {
+		open = open || s.outcome.kind == written
+		if open && ((i+1)%share == 0 || i+1 == n) {
 			if err := r.sink.EndRowGroup(); err != nil {
 				return err
 			}
+			open = false
 		}
 		r.add(s.outcome)
 		r.mu.Lock()
@@ -682,6 +686,16 @@ func (r *run) deliver(ctx context.Context, b *budget, window chan struct{}) erro
 		r.e.report(i+1, r.summary.Rows)
 	}
 	return nil
+}
+
+// share is how many neighbouring datasets of the listing have one row group together. It depends on the listing alone: which
+// of them have rows is known too late.
+func (e *Extraction) share() int {
+	n, most := len(e.listing.refs), e.opt.MaxRowGroups
+	if most == 0 || n <= most {
+		return 1
+	}
+	return (n + most - 1) / most
 }
 
 // add takes a dataset's outcome into the summary.
@@ -708,6 +722,9 @@ func (r *run) add(o outcome) {
 // finish completes the summary.
 func (r *run) finish() Summary {
 	s, o := &r.summary, r.e.out
+	if share := r.e.share(); share > 1 && s.Written > 0 {
+		s.Warnings = append(s.Warnings, fmt.Sprintf("%d datasets, more than the %d row groups that a file may have: each %d neighbours share one", s.Found, r.e.opt.MaxRowGroups, share))
+	}
 	s.Metadata = o.metadata(s.Rows, r.facts)
 	for i, c := range o.columns {
 		if r.facts[i].flat {

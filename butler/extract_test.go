@@ -52,6 +52,38 @@ func TestWholeRun(t *testing.T) {
 	}
 }
 
+// TestSharedRowGroups lists more datasets than there may be row groups.
+func TestSharedRowGroups(t *testing.T) {
+	t.Parallel()
+	repo, _ := plainRepo(t)
+	whole, _ := mustExtract(t, sources(repo, "u/me/run1,u/me/odd #name")) // 0, 5, 6, 7 and 9 rows, in some order
+	for _, c := range []struct {
+		most   int
+		groups []int64
+		warns  bool
+	}{
+		{5, []int64{5, 6, 7, 9}, false},
+		{4, []int64{11, 16}, true}, // two datasets each: (5 6) (7 9) (none)
+		{2, []int64{18, 9}, true},
+		{1, []int64{27}, true},
+	} {
+		o := sources(repo, "u/me/run1,u/me/odd #name")
+		o.MaxRowGroups = c.most
+		got, s := mustExtract(t, o)
+		if !slices.Equal(got.groups, c.groups) || fmt.Sprint(got.cells) != fmt.Sprint(whole.cells) || s.Written != 4 {
+			t.Errorf("at most %d: row groups %v, %+v", c.most, got.groups, s)
+		}
+		if (len(s.Warnings) == 1) != c.warns || c.warns && !strings.Contains(s.Warnings[0], fmt.Sprintf("5 datasets, more than the %d row groups", c.most)) {
+			t.Errorf("at most %d: warnings %v", c.most, s.Warnings)
+		}
+	}
+	o := sources(repo, "u/me/run1,u/me/odd #name")
+	o.MaxRowGroups, o.IDs = 2, NewIDSet([]int64{6000000000008}) // of the last dataset with rows
+	if got, s := mustExtract(t, o); !slices.Equal(got.groups, []int64{1}) || len(s.Warnings) != 1 {
+		t.Errorf("one row: row groups %v, %+v", got.groups, s)
+	}
+}
+
 // TestSameForAllParallelisms runs everything with different numbers of workers and amounts of memory.
 func TestSameForAllParallelisms(t *testing.T) {
 	t.Parallel()

@@ -52,6 +52,10 @@ type Options struct {
 	// FullDataID makes Datasets give the implied dimensions too, where Where and AddDataID do not need them anyway.
 	FullDataID bool
 
+	// MaxRowGroups is the most row groups that the sink takes; 0 for no limit. When more datasets than that are listed,
+	// neighbours in the output share row groups, as many each as it takes.
+	MaxRowGroups int
+
 	// Parallel is how many datasets are read at once; 0 for as many as there are cores. It does not change the output.
 	Parallel int
 	// Memory bounds what reading holds, in bytes: batches that the sink has not released, and open pages. 0 for
@@ -102,6 +106,9 @@ func (o Options) withDefaults() (Options, error) {
 		o.Memory = DefaultMemory
 	case o.Memory < MinMemory:
 		return o, &UsageError{Option: "memory", Reason: fmt.Sprintf("%d bytes are too few, at least %d are needed", o.Memory, MinMemory)}
+	}
+	if o.MaxRowGroups < 0 {
+		return o, &UsageError{Option: "row groups", Reason: fmt.Sprintf("at most %d cannot be", o.MaxRowGroups)}
 	}
 	if o.SchemaMode > Intersect {
 		return o, &UsageError{Option: "schema-mode", Reason: "unknown mode"}

@@ -5,7 +5,8 @@
 
 OUT/catalogs has catalogs written by lsst-daf-butler, 60 columns each, shaped like a difference-image source catalog with invented
 values; OUT/ids.parquet has, as text, the ids of 1 % of the rows of every one. OUT/listed has a registry of many datasets, all
-recorded with one file; they are put into its tables by SQL, as 100,000 puts would take hours. The same numbers give the same values.
+recorded with one file of 1,000 rows, as one detector gives; they are put into its tables by SQL, as so many puts would take hours.
+The same numbers give the same values.
 """
 import argparse
 import os
@@ -73,7 +74,7 @@ def make_catalogs(out, datasets, rows):
     pq.write_table(pa.table({"obssubid": wanted.astype("U").tolist()}), os.path.join(out, "ids.parquet"))
 
 
-def make_listed(out, listed, rows):
+def make_listed(out, listed, rows=1000):
     root = os.path.join(out, "listed")
     b = empty_repo(root, ("instrument", "visit", "detector"))
     per = 100
@@ -106,7 +107,7 @@ if __name__ == "__main__":
     p.add_argument("--listed", type=int, default=100_000)
     a = p.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    make_listed(a.out, a.listed, a.rows)
+    make_listed(a.out, a.listed)
     make_catalogs(a.out, a.datasets, a.rows)
     with open(os.path.join(a.out, "made"), "w") as f:
         f.write(f"{a.datasets} {a.rows} {a.listed}\n")
