@@ -97,6 +97,9 @@ const (
 	maxBlock     = 1<<31 - 1 // of ddpp's CSV reader too
 )
 
+// maxMemory leaves room to compute shares of it in 64 bits.
+const maxMemory = 1 << 44
+
 func (o *exportOptions) addFlags(f *flags) {
 	f.group("What to export")
 	f.StringVar(&o.source.table, "table", "", "`NAME` the relation, its name as SQL writes it: quotes, folding, search_path")
