@@ -24,7 +24,7 @@ func butlerCommand() command {
 		summary: "take all datasets of one type in a Butler collection to one Parquet file",
 		usage:   []string{"OUTPUT REPO COLLECTION [flags]"},
 		about: "Reads every dataset of one type that a collection of an LSST Butler repository holds and writes their rows to one Parquet file, one row " +
-			"group a dataset, as astropy tables would give them. REPO is a label of the repository index, a directory, a butler.yaml or a file: URI. " +
+			"group a dataset (with more than 32,767 of them, the most that Parquet counts, neighbours share one), as astropy tables would give them. REPO is a label of the repository index, a directory, a butler.yaml or a file: URI. " +
 			"COLLECTION is a name, a list with commas, or a pattern. Needs no Python and writes nothing to the repository. The program called " +
 			"as extract-catalog is this command.",
 		example: "fast-export butler dia_sources.parquet /repo/main LSSTCam/runs/DRP/FL/w_2025_19/DM-50795 --filter-ids obs_sbn.parquet --filter-column obssubid",
