@@ -2,6 +2,7 @@ package parquetw
 
 import (
 	"bytes"
+	"math"
 	"math/bits"
 	"slices"
 
@@ -63,6 +64,9 @@ func (e *leafEncoder) lookUpSome(data []byte, spare *[][]dictSlot) (done int) {
 					return w * i
 				}
 				d.insert(s, x, v, false)
+				if e.bloom != nil {
+					e.bloom.add(v)
+				}
 			}
 			s.page = number
 			e.bounds.add(e.order, v, w)
@@ -117,6 +121,9 @@ func (e *leafEncoder) lookUpBytes(data []byte, spare *[][]dictSlot) (done int, e
 					break
 				}
 				d.insert(s, key, plain, w == 0)
+				if e.bloom != nil {
+					e.bloom.add(v)
+				}
 			}
 			s.page = number
 			switch e.order {
@@ -139,6 +146,39 @@ func (e *leafEncoder) lookUpBytes(data []byte, spare *[][]dictSlot) (done int, e
 	return done, nil
 }
 
+// expectation is what a Prior says of a dictionary of a whole row group. The zero value says nothing.
+type expectation struct {
+	values    float64 // that a row group has
+	distinct  float64 // of them, where a dictionary holds them and is worth it; else 0
+	most      int     // entries of such a dictionary at most, or the prior is wrong
+	share     float64 // of the values are distinct, wherever in the file
+	overflows bool    // so that no dictionary holds a row group's
+}
+
+// expect works out what a prior means for row groups of so many rows.
+func expect(p Prior, l *column.Leaf, lay layout, rows float64) expectation {
+	if p.Distinct == 0 || !l.Flat() {
+		return expectation{}
+	}
+	width := float64(l.Width)
+	if l.Width == 0 {
+		width = 4 + p.Bytes
+	}
+	x := expectation{values: rows * p.Present}
+	room := min(float64(lay.dictEntries()), float64(lay.dictBytes)/max(width, 1))
+	if p.Distinct < 0 {
+		x.share = -p.Distinct
+		x.overflows = x.share*x.values > room
+		return x
+	}
+	// Of D values that are equally frequent so many are seen among n; of others fewer.
+	n := p.Distinct * -math.Expm1(-x.values/p.Distinct)
+	if most := 1.2*n + 8; most <= room && n <= x.values/4 {
+		x.distinct, x.most = n, int(most)
+	}
+	return x
+}
+
 // tellingValues is how many values show whether a column repeats itself.
 const tellingValues = 1024
 
@@ -149,7 +189,7 @@ func (e *leafEncoder) admits(size int, indices []uint32) bool {
 	if n >= e.lay.dictEntries() || len(e.dict.data)+size > e.lay.dictBytes {
 		return false
 	}
-	if e.confirmed {
+	if e.confirmed || e.believes && n < e.expect.most {
 		return true
 	}
 	if !e.told && len(indices) >= tellingValues {
@@ -196,19 +236,31 @@ func (e *leafEncoder) giveUp(s *scratch) {
 // judge looks at a full page of indices: are they worth it? It may turn the page into values.
 func (e *leafEncoder) judge(s *scratch) {
 	n, d := e.seen+len(e.indices), e.dict.n
-	if d > 8 && d > n/2 {
+	holds := e.believes && d <= e.expect.most
+	if d > 8 && d > n/2 && !holds {
 		e.giveUp(s)
 		return
 	}
 	if n < 4096 {
 		return // too few to tell for good
 	}
+	if e.believes && float64(d) > e.expect.share/2*float64(n) && e.expect.overflows {
+		e.giveUp(s)
+		return
+	}
 	if p := e.leaf.Physical; p == column.Int32 || p == column.Int64 {
 		s.trial = e.dict.appendEntries(s.trial[:0], e.indices, e.leaf.Width)
 		s.page = appendDelta(s.page[:0], s.trial, e.leaf.Width)
 		delta := s.compressedLen(e.w.compression, s.page)
-		s.page = appendHybrid(append(s.page[:0], e.dict.data...), e.indices, indexBits(d))
-		if delta < s.compressedLen(e.w.compression, s.page) {
+		s.page = s.page[:0]
+		entries := 0
+		if holds { // the pages to come share the entries
+			entries = int(float64(s.compressedLen(e.w.compression, e.dict.data)) * min(1, float64(n)/e.expect.values*e.expect.distinct/float64(d)))
+		} else {
+			s.page = append(s.page, e.dict.data...)
+		}
+		s.page = appendHybrid(s.page, e.indices, indexBits(d))
+		if delta < entries+s.compressedLen(e.w.compression, s.page) {
 			e.giveUp(s)
 			return
 		}
@@ -228,11 +280,11 @@ func (e *leafEncoder) otherwise(s *scratch, values []byte) Encoding {
 	case column.Int32, column.Int64:
 		// Numbers without any order have differences as long as they are, or longer.
 		if s.page = appendDelta(s.page[:0], values, e.leaf.Width); len(s.page) < len(values)/16*15 {
-			return DeltaBinaryPacked
+			return Delta
 		}
 	case column.ByteArray:
 		if !e.isDict { // as which pyarrow reads nothing but indices and plain values
-			return DeltaLengthByteArray
+			return Delta
 		}
 	}
 	return Plain

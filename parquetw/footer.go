@@ -41,10 +41,20 @@ func (t *tail) free() {
 
 // writeGroup copies a finished row group to the file and notes what the footer has to say of it.
 func (w *Writer) writeGroup(g *rowGroup) error {
-	start := w.out.at
 	var notes []byte
 	var raw int64
 	buf := make([]byte, blockBytes)
+	// Bloom filters stand in front of their row group: what is known of a column chunk is complete when it is written.
+	bloomAt := make([]int64, len(g.chunks))
+	for i := range g.chunks {
+		if b := &g.chunks[i].bloom; b.size > 0 {
+			bloomAt[i] = w.out.at
+			if err := g.store.copyTo(w.out.add, b.at, b.size, buf); err != nil {
+				return err
+			}
+		}
+	}
+	start := w.out.at
 	for i := range g.chunks {
 		c := &g.chunks[i]
 		if c.rows != g.rows {
@@ -90,7 +100,7 @@ func (w *Writer) writeGroup(g *rowGroup) error {
 			columnBytes = int64(len(h.b))
 		}
 		h.reset()
-		w.appendColumnMetadata(h, i, c, dictAt, firstPage, w.out.at-at)
+		w.appendColumnMetadata(h, i, c, dictAt, firstPage, w.out.at-at, bloomAt[i])
 		notes = binary.AppendUvarint(notes, uint64(len(h.b)))
 		notes = append(notes, h.b...)
 		notes = binary.AppendUvarint(notes, uint64(offsetBytes))
@@ -185,7 +195,7 @@ var physicalTypes = [...]int32{
 
 // appendColumnMetadata writes the ColumnMetaData of a column chunk.
 // Source: struct ColumnMetaData in parquet.thrift
-func (w *Writer) appendColumnMetadata(h *compact, i int, c *columnChunk, dictAt, pagesAt, size int64) {
+func (w *Writer) appendColumnMetadata(h *compact, i int, c *columnChunk, dictAt, pagesAt, size, bloomAt int64) {
 	var encodings []int32
 	for k, n := range c.counts {
 		if n > 0 {
@@ -244,6 +254,10 @@ func (w *Writer) appendColumnMetadata(h *compact, i int, c *columnChunk, dictAt,
 		if n > 0 {
 			pageStat(thriftDataPage, pageEncodings[k], n)
 		}
+	}
+	if c.bloom.size > 0 {
+		h.i64(14, bloomAt)
+		h.i32(15, int32(c.bloom.size))
 	}
 	h.stop()
 }
@@ -310,6 +324,16 @@ func (w *Writer) writeFooter() error {
 		}
 		h.i64(2, raw)
 		h.i64(3, rows)
+		if w.sorted != nil {
+			h.list(4, thriftStruct, len(w.sorted.keys))
+			for _, k := range w.sorted.keys {
+				h.begin(0)
+				h.i32(1, int32(k.index))
+				h.bool(2, false) // ascending
+				h.bool(3, false) // NULLs last
+				h.end()
+			}
+		}
 		h.i64(5, at)
 		h.i64(6, size)
 		h.field(7, 4) // i16

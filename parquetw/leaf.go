@@ -49,6 +49,8 @@ type leafEncoder struct {
 	hint   Encoding
 	isDict bool // of Arrow's dictionary type
 	order  order
+	expect expectation
+	bloom  *bloom // of the open column chunk, nil: none is wanted
 	lay    layout
 
 	// guarded by the pool's mutex
@@ -62,6 +64,7 @@ type leafEncoder struct {
 	chunk     *columnChunk
 	dict      dict
 	inDict    bool     // values are indices
+	believes  bool     // in expect
 	told      bool     // the first values of a page have been looked at
 	confirmed bool     // the dictionary has proven itself: it gives up for its size alone
 	other     Encoding // what values become that no dictionary holds; Auto while undecided
@@ -124,6 +127,10 @@ func (e *leafEncoder) run(s *scratch, p piece) error {
 func (e *leafEncoder) startChunk() {
 	e.dict.reset()
 	e.told, e.confirmed, e.other, e.seen = false, false, Auto, 0
+	e.believes = true
+	if e.bloom != nil {
+		e.bloom.begin(e.w.groupValues())
+	}
 	switch {
 	case e.leaf.Physical == column.Bool:
 		e.inDict, e.other = false, Plain
@@ -245,22 +252,24 @@ func (e *leafEncoder) fit(buf *column.Buffer, k int) (n, size int, err error) {
 }
 
 // length is the length of the byte array at data[at:], with its four bytes of length.
-func (e *leafEncoder) length(data []byte, at int) (int, error) {
+func (e *leafEncoder) length(data []byte, at int) (int, error) { return byteArray(e.leaf, data, at) }
+
+// byteArray is the length of the byte array of a leaf at data[at:], with its four bytes of length.
+func byteArray(leaf *column.Leaf, data []byte, at int) (int, error) {
+	truncated := func() error {
+		return fmt.Errorf("leaf %s: a byte array ends %d bytes behind its beginning, in its middle", leaf.Path, len(data)-at)
+	}
 	if len(data)-at < 4 {
-		return 0, e.truncated(len(data) - at)
+		return 0, truncated()
 	}
 	l := int64(le.Uint32(data[at:]))
 	if l > maxPageBytes-64 { // a page of this one value must still have a length
-		return 0, &ValueError{Leaf: e.leaf.Path, Reason: fmt.Sprintf("a value of %d bytes: Parquet holds at most 2 GiB - 1 a page", l)}
+		return 0, &ValueError{Leaf: leaf.Path, Reason: fmt.Sprintf("a value of %d bytes: Parquet holds at most 2 GiB - 1 a page", l)}
 	}
 	if l > int64(len(data)-at-4) {
-		return 0, e.truncated(len(data) - at)
+		return 0, truncated()
 	}
 	return int(l) + 4, nil
-}
-
-func (e *leafEncoder) truncated(rest int) error {
-	return fmt.Errorf("leaf %s: a byte array ends %d bytes behind its beginning, in its middle", e.leaf.Path, rest)
 }
 
 // take adds the next values of a batch, of so many bytes, to the open page.
@@ -285,6 +294,9 @@ func (e *leafEncoder) take(s *scratch, buf *column.Buffer, size int) error {
 	n, err := e.look(data)
 	if err != nil {
 		return err
+	}
+	if e.bloom != nil {
+		e.bloom.addAll(data, e.leaf.Width)
 	}
 	e.values += n
 	e.value += n
@@ -426,6 +438,9 @@ func (e *leafEncoder) span(buf *column.Buffer, at, n int) (int, error) {
 
 // endChunk finishes what the row group gets of this leaf.
 func (e *leafEncoder) endChunk(s *scratch, g *rowGroup) error {
+	if e.seen == 0 {
+		e.believes = false // all values are here
+	}
 	if e.rows > 0 {
 		if err := e.endPage(s, g); err != nil {
 			return err
@@ -438,6 +453,12 @@ func (e *leafEncoder) endChunk(s *scratch, g *rowGroup) error {
 			return err
 		}
 	}
+	if e.bloom != nil {
+		var err error
+		if c.bloom, err = e.bloom.store(s, g); err != nil {
+			return err
+		}
+	}
 	c.stats = c.bounds.encode(e.order, &c.slab)
 	e.chunk = nil
 	return nil
@@ -445,5 +466,9 @@ func (e *leafEncoder) endChunk(s *scratch, g *rowGroup) error {
 
 // memory is what the leaf holds on to, in bytes.
 func (e *leafEncoder) memory() int64 {
-	return int64(cap(e.valid)+cap(e.def)+cap(e.rep)+cap(e.raw)+4*cap(e.indices)) + e.dict.held()
+	n := int64(cap(e.valid)+cap(e.def)+cap(e.rep)+cap(e.raw)+4*cap(e.indices)) + e.dict.held()
+	if e.bloom != nil {
+		n += int64(4 * cap(e.bloom.words))
+	}
+	return n
 }

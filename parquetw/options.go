@@ -96,17 +96,16 @@ func (c Compression) withDefaults() (Compression, error) {
 // Encoding is how the values of a leaf are laid out in its pages.
 type Encoding uint8
 
-// The encodings that a leaf may be given. Auto decides for each row group from the values alone.
+// The encodings that a leaf may be given. Auto decides for each row group, from its first page and from Options.Priors.
 const (
-	Auto                 Encoding = iota
-	Plain                         // values one behind the other
-	Dictionary                    // indices into the row group's values; gives up where the dictionary would grow too large
-	ByteStreamSplit               // floats: first bytes together, second bytes together, …
-	DeltaBinaryPacked             // integers: packed differences to the value before
-	DeltaLengthByteArray          // text and bytes: packed lengths, then the bytes
+	Auto            Encoding = iota
+	Plain                    // values one behind the other
+	Dictionary               // indices into the row group's values; gives up where the dictionary would grow too large
+	ByteStreamSplit          // floats: first bytes together, second bytes together, …
+	Delta                    // integers: packed differences to the value before; text and bytes: packed lengths, then the bytes
 )
 
-var encodingNames = [...]string{"auto", "plain", "dictionary", "byte_stream_split", "delta_binary_packed", "delta_length_byte_array"}
+var encodingNames = [...]string{"auto", "plain", "dictionary", "byte_stream_split", "delta"}
 
 func (e Encoding) String() string {
 	if int(e) < len(encodingNames) {
@@ -123,6 +122,14 @@ func ParseEncoding(s string) (Encoding, error) {
 		}
 	}
 	return Auto, fmt.Errorf("encoding %q is none of %s", s, strings.Join(encodingNames[:], ", "))
+}
+
+// Prior is what is believed of a flat leaf's values before they come. It decides nothing but what Auto chooses where the
+// first page of a row group alone would mislead, and only as long as the values do not contradict it.
+type Prior struct {
+	Distinct float64 // distinct values: a number, or below 0, minus their share of the values; 0: nothing is believed
+	Present  float64 // share of the rows that have a value, 0 to 1
+	Bytes    float64 // mean length of a byte array
 }
 
 // Overwrite says what may be replaced by a new file.
@@ -145,11 +152,23 @@ type Options struct {
 	Schema *arrow.Schema
 	// Metadata are further key-value entries, in order. A key that is there already gets the new value in its old place.
 	Metadata []KeyValue
-	// RowGroupRows is the number of rows of each row group but the last. 0: only EndRowGroup cuts.
+	// RowGroupRows is the number of rows of each row group but the last, unless RowGroupBytes or EndRowGroup cut before.
+	// 0: no limit.
 	RowGroupRows int64
-	Compression  Compression
-	// Encodings has one entry a leaf of the Parquet schema; nil means Auto for all.
+	// RowGroupBytes ends a row group behind the row with which its values reach so many bytes, PLAIN and before
+	// compression: 4 or 8 for a number, 1 for a boolean, 4 and its length for a byte array, nothing for a NULL. 0: no limit.
+	RowGroupBytes int64
+	Compression   Compression
+	// Encodings has one entry a leaf of the Parquet schema; nil means Auto for all. LeafEncodings makes it of columns.
 	Encodings []Encoding
+	// Priors has one entry a leaf of the Parquet schema; nil: nothing is known before the values come.
+	Priors []Prior
+	// Bloom names top-level columns that get a bloom filter in each row group: integers, dates and times, text, bytes,
+	// decimals and UUIDs, also the elements of a list.
+	Bloom []string
+	// SortedBy names top-level columns by which the rows are said to ascend, the first one first, NULLs last. That is
+	// checked over the whole file, and a row that is not in order is a *SortError. Text ascends byte by byte.
+	SortedBy []string
 	// CreatedBy is the footer's created_by; "fast-export" if empty.
 	CreatedBy string
 	Overwrite Overwrite

@@ -46,6 +46,7 @@ type columnChunk struct {
 	bounds  bounds  // of all values
 	stats   encoded // bounds as the footer has them
 	slab    []byte  // where encoded bounds lie
+	bloom   page    // the bloom filter as it goes to the file; size 0: none
 }
 
 // pageEncodings are the encodings of data pages, in the order in which a chunk's metadata names them.
@@ -92,11 +93,11 @@ func (e *leafEncoder) endPage(s *scratch, g *rowGroup) error {
 			encoding = 2
 			body = appendSplit(append(s.page[:0], s.levels...), values, l.Width)
 			s.page = body
-		case e.other == DeltaBinaryPacked:
+		case e.other == Delta && l.Physical != column.ByteArray:
 			encoding = 3
 			body = appendDelta(append(s.page[:0], s.levels...), values, l.Width)
 			s.page = body
-		case e.other == DeltaLengthByteArray:
+		case e.other == Delta:
 			encoding = 4
 			body = appendDeltaLength(append(s.page[:0], s.levels...), values, &s.trial)
 			s.page = body

@@ -52,7 +52,7 @@ func randomOptions(g generator, s *arrow.Schema) Options {
 	if fields := leafFields(nil, s.Fields()); g.IntN(2) == 0 {
 		for i := range leaves {
 			e := Encoding(g.IntN(len(encodingNames)))
-			if fits(e, &leaves[i]) != nil || e == DeltaLengthByteArray && fields[i].Type.ID() == arrow.DICTIONARY {
+			if !fits(e, &leaves[i], fields[i]) {
 				e = Auto
 			}
 			opt.Encodings = append(opt.Encodings, e)

@@ -28,8 +28,9 @@ type Writer struct {
 	metadata    []KeyValue
 	closed      bool // committed or aborted
 	rows        int64
-	current     *rowGroup // takes rows; nil: none begun
-	groups      int64     // begun
+	current     *rowGroup  // takes rows; nil: none begun
+	groups      int64      // begun
+	sorted      *sortCheck // nil: nothing is said of the rows' order
 
 	failed atomic.Bool // err is set: tasks only release what they hold
 
@@ -61,6 +62,7 @@ type batchRef struct {
 type rowGroup struct {
 	ordinal int64
 	rows    int64 // final when the group has been cut
+	bytes   int64 // PLAIN, of all values; counted where Options.RowGroupBytes bounds it
 	chunks  []columnChunk
 	left    atomic.Int32 // leaves that have not finished
 	store   store
@@ -69,10 +71,37 @@ type rowGroup struct {
 // Create makes a Writer for a new file at path. The file is written under another name beside it and appears at path
 // when it is whole: see Commit. Every Writer must be ended by Commit or Abort.
 //
-// Errors: *ExistsError and *FileError for the target; otherwise the schema or an option cannot be.
+// Errors: *ExistsError and *FileError for the target; otherwise those of Check.
 func Create(path string, opt Options) (*Writer, error) {
-	if opt.Pool == nil || opt.Schema == nil {
-		return nil, errors.New("parquetw: Options.Pool and Options.Schema must be given")
+	if opt.Pool == nil {
+		return nil, errors.New("parquetw: Options.Pool must be given")
+	}
+	w, err := newWriter(opt)
+	if err != nil {
+		return nil, err
+	}
+	if w.out, err = createOutput(path, opt.Overwrite, opt.Hash); err != nil {
+		return nil, err
+	}
+	w.tail.init(opt.Pool)
+	if err := w.out.add([]byte(magic)); err != nil {
+		return nil, errors.Join(err, w.Abort())
+	}
+	return w, nil
+}
+
+// Check finds out whether Create would take the Options, which need no Pool for that. It touches no file.
+//
+// Errors: *ColumnError for what is asked of a column; otherwise the schema or an option cannot be.
+func Check(opt Options) error {
+	_, err := newWriter(opt)
+	return err
+}
+
+// newWriter is a Writer without a file.
+func newWriter(opt Options) (*Writer, error) {
+	if opt.Schema == nil {
+		return nil, errors.New("parquetw: Options.Schema must be given")
 	}
 	w := &Writer{opt: opt}
 	w.change.L = &w.mu
@@ -80,8 +109,8 @@ func Create(path string, opt Options) (*Writer, error) {
 	if w.compression, err = opt.Compression.withDefaults(); err != nil {
 		return nil, err
 	}
-	if opt.RowGroupRows < 0 {
-		return nil, fmt.Errorf("row groups of %d rows", opt.RowGroupRows)
+	if opt.RowGroupRows < 0 || opt.RowGroupBytes < 0 {
+		return nil, fmt.Errorf("row groups of %d rows and %d bytes", opt.RowGroupRows, opt.RowGroupBytes)
 	}
 	if int(opt.Overwrite) > int(NoClobber) {
 		return nil, fmt.Errorf("Overwrite(%d) does not exist", opt.Overwrite)
@@ -94,6 +123,9 @@ func Create(path string, opt Options) (*Writer, error) {
 	}
 	if opt.Encodings != nil && len(opt.Encodings) != len(w.leaves) {
 		return nil, fmt.Errorf("%d encodings for %d leaves", len(opt.Encodings), len(w.leaves))
+	}
+	if opt.Priors != nil && len(opt.Priors) != len(w.leaves) {
+		return nil, fmt.Errorf("%d priors for %d leaves", len(opt.Priors), len(w.leaves))
 	}
 	lay := opt.layout
 	if lay == (layout{}) {
@@ -111,14 +143,11 @@ func Create(path string, opt Options) (*Writer, error) {
 		hint := Auto
 		if opt.Encodings != nil {
 			hint = opt.Encodings[i]
-			if err := fits(hint, l); err != nil {
-				return nil, err
+			if !fits(hint, l, fields[i]) {
+				return nil, w.columnError(ForEncoding, i, "cannot be encoded as "+hint.String())
 			}
 		}
 		isDict := fields[i].Type.ID() == arrow.DICTIONARY
-		if isDict && hint == DeltaLengthByteArray {
-			return nil, fmt.Errorf("leaf %s cannot be encoded as %s: pyarrow would not read it as the dictionary that it is", l.Path, hint)
-		}
 		if isDict && hint == Auto {
 			// pyarrow reads such a leaf in a list or struct only if all its pages have indices.
 			hint = Dictionary
@@ -127,6 +156,15 @@ func Create(path string, opt Options) (*Writer, error) {
 			w: w, index: i, leaf: l, hint: hint, isDict: isDict, lay: lay,
 			order: orderOf(l, w.parquet.Column(i), fields[i]),
 		})
+		if opt.Priors != nil {
+			w.encoders[i].expect = expect(opt.Priors[i], l, lay, float64(w.groupValues()))
+		}
+	}
+	if err := w.addBlooms(fields); err != nil {
+		return nil, err
+	}
+	if w.sorted, err = w.newSortCheck(); err != nil {
+		return nil, err
 	}
 	for _, list := range [][]KeyValue{schemaMetadata(opt.Schema), opt.Metadata} {
 		for _, kv := range list {
@@ -134,13 +172,6 @@ func Create(path string, opt Options) (*Writer, error) {
 				return nil, err
 			}
 		}
-	}
-	if w.out, err = createOutput(path, opt.Overwrite, opt.Hash); err != nil {
-		return nil, err
-	}
-	w.tail.init(opt.Pool)
-	if err := w.out.add([]byte(magic)); err != nil {
-		return nil, errors.Join(err, w.Abort())
 	}
 	return w, nil
 }
@@ -206,27 +237,6 @@ func leafFields(dst, fields []arrow.Field) []arrow.Field {
 	return dst
 }
 
-// fits tells whether a leaf can have an encoding.
-func fits(e Encoding, l *column.Leaf) error {
-	ok := false
-	switch e {
-	case Auto, Plain:
-		ok = true
-	case Dictionary:
-		ok = l.Physical != column.Bool
-	case ByteStreamSplit:
-		ok = l.Physical == column.Float32 || l.Physical == column.Float64 // DuckDB reads no other
-	case DeltaBinaryPacked:
-		ok = l.Physical == column.Int32 || l.Physical == column.Int64
-	case DeltaLengthByteArray:
-		ok = l.Physical == column.ByteArray
-	}
-	if !ok {
-		return fmt.Errorf("leaf %s cannot be encoded as %s", l.Path, e)
-	}
-	return nil
-}
-
 func schemaMetadata(s *arrow.Schema) []KeyValue {
 	m := s.Metadata()
 	out := make([]KeyValue, m.Len())
@@ -280,7 +290,11 @@ func (w *Writer) Write(ctx context.Context, b *column.Batch) error {
 		b.Release()
 		return err
 	}
-	pieces, err := w.cut(b)
+	var pieces []piece
+	err := w.sorted.check(b)
+	if err == nil {
+		pieces, err = w.cut(b)
+	}
 	if err != nil {
 		b.Release()
 		w.fail(err)
@@ -306,6 +320,7 @@ func (w *Writer) Write(ctx context.Context, b *column.Batch) error {
 func (w *Writer) cut(b *column.Batch) ([]piece, error) {
 	var pieces []piece
 	ref := &batchRef{batch: b}
+	sizes := rowSizes{leaves: w.leaves, batch: b}
 	for from := 0; from < b.Rows; {
 		if w.current == nil {
 			if err := w.beginGroup(); err != nil {
@@ -318,6 +333,14 @@ func (w *Writer) cut(b *column.Batch) ([]piece, error) {
 		if r := w.opt.RowGroupRows; r > 0 && int64(n) >= r-g.rows {
 			n, full = int(r-g.rows), true
 		}
+		if limit := w.opt.RowGroupBytes; limit > 0 {
+			k, bytes, reached, err := sizes.until(from, n, limit-g.bytes)
+			if err != nil {
+				return nil, err
+			}
+			n, full = k, full && k == n || reached
+			g.bytes += bytes
+		}
 		g.rows += int64(n)
 		w.rows += int64(n)
 		pieces = append(pieces, piece{batch: ref, from: from, to: from + n, last: from+n == b.Rows, group: g, cut: full})
@@ -327,6 +350,14 @@ func (w *Writer) cut(b *column.Batch) ([]piece, error) {
 		}
 	}
 	return pieces, nil
+}
+
+// groupValues is the most values that a leaf that is in no list may have in a row group, or a guess where there is no limit.
+func (w *Writer) groupValues() int64 {
+	if n := w.opt.RowGroupRows; n > 0 {
+		return n
+	}
+	return 1_000_000
 }
 
 func (w *Writer) beginGroup() error {

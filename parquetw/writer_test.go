@@ -386,10 +386,10 @@ func TestBadOptions(t *testing.T) {
 		{"a level that is none", Options{Schema: s, Pool: pool, Compression: Compression{Codec: Gzip, Level: 10}}, "gzip has no level 10"},
 		{"an overwrite that is none", Options{Schema: s, Pool: pool, Overwrite: 7}, "Overwrite(7)"},
 		{"two encodings", Options{Schema: s, Pool: pool, Encodings: []Encoding{Auto, Auto}}, "2 encodings for 3 leaves"},
-		{"delta of text", Options{Schema: s, Pool: pool, Encodings: []Encoding{Auto, DeltaBinaryPacked, Auto}}, "leaf t cannot be encoded as delta_binary_packed"},
-		{"split integers", Options{Schema: s, Pool: pool, Encodings: []Encoding{ByteStreamSplit, Auto, Auto}}, "leaf i cannot"},
-		{"lengths of integers", Options{Schema: s, Pool: pool, Encodings: []Encoding{DeltaLengthByteArray, Auto, Auto}}, "leaf i cannot"},
-		{"a dictionary of booleans", Options{Schema: s, Pool: pool, Encodings: []Encoding{Auto, Auto, Dictionary}}, "leaf b cannot"},
+		{"split text", Options{Schema: s, Pool: pool, Encodings: []Encoding{Auto, ByteStreamSplit, Auto}}, `column "t" of type utf8 cannot be encoded as byte_stream_split`},
+		{"split integers", Options{Schema: s, Pool: pool, Encodings: []Encoding{ByteStreamSplit, Auto, Auto}}, `column "i" of type int32 cannot`},
+		{"delta of booleans", Options{Schema: s, Pool: pool, Encodings: []Encoding{Auto, Auto, Delta}}, `column "b" of type bool cannot`},
+		{"a dictionary of booleans", Options{Schema: s, Pool: pool, Encodings: []Encoding{Auto, Auto, Dictionary}}, `column "b" of type bool cannot`},
 		{"an encoding that is none", Options{Schema: s, Pool: pool, Encodings: []Encoding{9, Auto, Auto}}, "Encoding(9)"},
 		{"metadata that are no text", Options{Schema: s, Pool: pool, Metadata: []KeyValue{{"k", "\xff"}}}, "UTF-8"},
 		{"metadata of the schema", Options{Schema: s, Pool: pool, Metadata: []KeyValue{{"ARROW:schema", ""}}}, "ARROW:schema"},
@@ -447,7 +447,7 @@ func TestParseEncoding(t *testing.T) {
 			t.Errorf("%s: %v, %v", e, got, err)
 		}
 	}
-	if _, err := ParseEncoding("rle"); err == nil || !strings.Contains(err.Error(), "auto, plain, dictionary, byte_stream_split, delta_binary_packed, delta_length_byte_array") {
+	if _, err := ParseEncoding("rle"); err == nil || !strings.Contains(err.Error(), "auto, plain, dictionary, byte_stream_split, delta") {
 		t.Errorf("rle: %v", err)
 	}
 }

@@ -175,6 +175,8 @@ func (p place) problem(err error) problem {
 		key = string(e.Field)
 	} else if _, ok := errors.AsType[*export.RowGroupsError](err); ok {
 		key = "row_group_size"
+	} else if e, ok := errors.AsType[*parquetw.ColumnError](err); ok {
+		key = map[parquetw.Option]string{parquetw.ForEncoding: "encodings", parquetw.ForBloom: "bloom", parquetw.ForOrder: "sorted_by"}[e.Option]
 	} else if _, ok := errors.AsType[*typemap.UnsupportedError](err); ok && p.keys["types"] > 0 {
 		key = "types"
 	} else if e, ok := errors.AsType[*chunker.PermissionError](err); ok && len(e.Columns) > 0 && p.keys["columns"] > 0 {
@@ -397,7 +399,9 @@ func (r *batchReader) entry(n *yaml.Node, number int) (export.Job, place) {
 				k.form.read(r, p, &d)
 			}
 		case k.name == "types":
-			r.columnTypes(k, own, &d)
+			d.Types.Columns, d.CommonTypes = byColumn(r, k, own, &d, &d.columnTypes, r.base.Types.Columns)
+		case k.name == "encodings":
+			d.Encodings, d.CommonEncodings = byColumn(r, k, own, &d, &d.columnEncodings, r.base.Encodings)
 		case given:
 			k.form.read(r, p, &d)
 		case k.name == "parallel": // in defaults it is the run's
@@ -449,24 +453,23 @@ func (r *batchReader) overwriteLevel(own map[string]pair) (map[string]pair, bool
 	return r.defaults, said(r.defaults)
 }
 
-// columnTypes lays what flags say of single columns over what defaults say. Neither means one entry alone, so that not every entry has
-// to have such a column; those that the entry's own key names it must have.
-func (r *batchReader) columnTypes(k key[draft], own map[string]pair, d *draft) {
+// byColumn lays what flags say of single columns over what defaults say. Neither means one entry alone, so that not every entry has
+// to have such a column; those that the entry's own key names it must have. read is where the key's form puts what it reads.
+func byColumn[V any](r *batchReader, k key[draft], own map[string]pair, d *draft, read *map[string]V, flags map[string]V) (theirs, common map[string]V) {
 	if p, given := r.defaults[k.name]; given {
 		k.form.read(r, p, d)
 	}
-	common := d.columnTypes
-	if len(r.base.Types.Columns) > 0 {
+	if common = *read; len(flags) > 0 {
 		if common == nil {
-			common = map[string]string{}
+			common = map[string]V{}
 		}
-		maps.Copy(common, r.base.Types.Columns)
+		maps.Copy(common, flags)
 	}
-	d.CommonTypes, d.columnTypes = common, nil
+	*read = nil
 	if p, given := own[k.name]; given {
 		k.form.read(r, p, d)
 	}
-	d.Types.Columns = d.columnTypes
+	return *read, common
 }
 
 // complete checks which keys an entry has.

@@ -86,11 +86,11 @@ func TestBatchProblems(t *testing.T) {
 		{"unknown keys", "b.yaml", "- tabel: t\n  out: a\n  sql: x\n  rowgroupsize: 5\n  row-group-size: 5\n  frobnicate: 1\n  ? [a]\n  : 1\n  2: 3\n", []string{
 			"b.yaml:1: tabel: unknown key; did you mean table?", "b.yaml:4: rowgroupsize: unknown key; did you mean row_group_size?",
 			"b.yaml:5: row-group-size: unknown key; did you mean row_group_size?",
-			"b.yaml:6: frobnicate: unknown key; known are chunk, columns, compression, infinity, interval, invalid_utf8, no_clobber, numeric, numeric_nonfinite, " +
-				"out, overwrite, parallel, ranges, row_group_size, sql, table, trim_bpchar, type_map, types, where",
+			"b.yaml:6: frobnicate: unknown key; known are bloom, chunk, columns, compression, encoding, encodings, infinity, interval, invalid_utf8, no_clobber, numeric, numeric_nonfinite, " +
+				"out, overwrite, parallel, ranges, row_group_bytes, row_group_size, sorted_by, sql, table, trim_bpchar, type_map, types, where",
 			"b.yaml:7: key: a key is a word, not a list",
-			"b.yaml:9: 2: unknown key; known are chunk, columns, compression, infinity, interval, invalid_utf8, no_clobber, numeric, numeric_nonfinite, " +
-				"out, overwrite, parallel, ranges, row_group_size, sql, table, trim_bpchar, type_map, types, where",
+			"b.yaml:9: 2: unknown key; known are bloom, chunk, columns, compression, encoding, encodings, infinity, interval, invalid_utf8, no_clobber, numeric, numeric_nonfinite, " +
+				"out, overwrite, parallel, ranges, row_group_bytes, row_group_size, sorted_by, sql, table, trim_bpchar, type_map, types, where",
 		}},
 		{"twice", "b.yaml", "- out: a\n  sql: x\n  out: b\n", []string{"b.yaml:3: out: is there already, in line 1"}},
 		{"twice in JSON", "b.json", "[\n{\"sql\": \"x\",\n\"out\": \"a\",\n\"out\": \"b\"}]", []string{"b.json:4: out: is there already, in line 3"}},
@@ -419,7 +419,12 @@ exports:
   where: stn = 'X05'
   out: ${OUT}/$${x}$5.parquet
   row_group_size: ${ROWS}
+  row_group_bytes: 64MiB
   compression: lz4
+  encoding: plain
+  encodings: {RA: delta, '"Dec"': auto}
+  bloom: [ID, '"Mixed, Case"']
+  sorted_by: [id]
   types: {RA: "${WHAT}", '"Dec"': text}
   numeric: strict
   numeric_nonfinite: null
@@ -440,7 +445,7 @@ exports:
 - {<<: [{out: f, sql: x}, *e], table: f}
 - {<<: [{out: g}, *e, *all], numeric: text}
 `), withDefaults(), flagged(), batchEnv)
-	want := []string{"b.yaml:32: sql: table is given too: an entry has one of them"}
+	want := []string{"b.yaml:37: sql: table is given too: an entry has one of them"}
 	if got := problemLines(b); !slices.Equal(got, want) {
 		t.Fatalf("got %q", got)
 	}
@@ -461,6 +466,8 @@ exports:
 				Columns: map[string]string{"ra": "decimal(5,2)", "Dec": "text"},
 			}
 			j.Chunk = chunker.Hint{By: chunker.CutCTID, Bytes: 64 << 10}
+			j.RowGroupBytes, j.Encoding, j.Encodings = 64<<20, parquetw.Plain, map[string]parquetw.Encoding{"ra": parquetw.Delta, "Dec": parquetw.Auto}
+			j.Bloom, j.SortedBy = []string{"id", "Mixed, Case"}, []string{"id"}
 		}),
 		job(func(j *export.Job) {
 			j.Table, j.Out, j.Overwrite = "a", "a", parquetw.NoClobber

@@ -86,6 +86,19 @@ func numberForm[T any](lo, hi int64, set func(*T, int64)) form[T] {
 	}}
 }
 
+func namesSchema() schema {
+	return schema{"type": "array", "items": schema{"type": "string", "minLength": 1}, "minItems": 1}
+}
+
+// namesForm is a list of result columns.
+func namesForm(set func(*draft, []string)) form[draft] {
+	return form[draft]{namesSchema(), func(r *batchReader, p pair, d *draft) {
+		if names, ok := r.names(p, foldedNames); ok {
+			set(d, names)
+		}
+	}}
+}
+
 func switchForm[T any](set func(*T, bool)) form[T] {
 	return form[T]{orVariable(schema{"type": "boolean"}), func(r *batchReader, p pair, into *T) {
 		text, kind, ok := r.scalar(p, p.value)
@@ -131,7 +144,8 @@ func withHint(err error) string {
 type draft struct {
 	export.Job
 	overwrite, noClobber bool
-	columnTypes          map[string]string // of types, by folded name
+	columnTypes          map[string]string            // of types, by folded name
+	columnEncodings      map[string]parquetw.Encoding // of encodings, by folded name
 }
 
 // entryKeys are the keys of an entry. Those with a flag, and parallel, may stand in defaults: too.
@@ -144,7 +158,7 @@ var entryKeys = []key[draft]{
 	{
 		name:  "columns",
 		about: "with table: columns as SQL writes them, in this order (default: all)",
-		form:  form[draft]{schema{"type": "array", "items": schema{"type": "string", "minLength": 1}, "minItems": 1}, readColumns},
+		form:  form[draft]{namesSchema(), readColumns},
 	},
 	{
 		name:  "where",
@@ -167,10 +181,38 @@ var entryKeys = []key[draft]{
 		form:  numberForm(1, maxRowGroup, func(d *draft, n int64) { d.RowGroupRows = n }),
 	},
 	{
+		name: "row_group_bytes", flag: "row-group-bytes",
+		about: "a row group also ends with the row with which its values reach so much, before encoding and compression (default: no limit)",
+		form:  sizeForm(minRowGroup, func(d *draft, n int64) { d.RowGroupBytes = n }),
+	},
+	{
 		name: "compression", flag: "compression",
 		about: "zstd[:level], snappy, gzip[:level], lz4 or none",
 		form: wordForm(orVariable(schema{"type": "string", "pattern": `^(zstd(:([1-9]|1[0-9]|2[0-2]))?|snappy|gzip(:[1-9])?|lz4|none)$`}),
 			parquetw.ParseCompression, func(d *draft, c parquetw.Compression) { d.Compression = c }),
+	},
+	{
+		name: "encoding", flag: "encoding",
+		about: "how values are laid out where encodings says nothing: auto, plain or dictionary",
+		form:  oneOfForm(overall, overallEncoding, func(d *draft, e parquetw.Encoding) { d.Encoding = e }),
+	},
+	{
+		name: "encodings", flag: "encoding",
+		about: "single columns' own encodings, as a mapping from a column's name (as SQL writes it) to auto, plain, dictionary, byte_stream_split (floats) or " +
+			"delta (integers, dates, times, text, bytes); in defaults, as with --encoding, also for entries without such a column",
+		form: form[draft]{schema{"type": "object", "minProperties": 1, "additionalProperties": orVariable(schema{
+			"enum": []string{"auto", "plain", "dictionary", "byte_stream_split", "delta"},
+		})}, readEncodings},
+	},
+	{
+		name: "bloom", flag: "bloom",
+		about: "columns that get bloom filters, by which readers pass over row groups without a value; not floats or booleans",
+		form:  namesForm(func(d *draft, names []string) { d.Bloom = names }),
+	},
+	{
+		name: "sorted_by", flag: "sorted-by",
+		about: "columns by which the rows ascend, NULLs last: readers are told so; it is checked, and a row out of order is an error",
+		form:  namesForm(func(d *draft, names []string) { d.SortedBy = names }),
 	},
 	{
 		name: "types", flag: "type",
@@ -310,33 +352,50 @@ func (k key[T]) described() schema {
 }
 
 func readColumns(r *batchReader, p pair, d *draft) {
+	if names, ok := r.names(p, splitNames); ok {
+		d.Columns = names
+	}
+}
+
+// names reads a list of columns' names, each by split.
+func (r *batchReader) names(p pair, split func(string) ([]string, error)) ([]string, bool) {
 	items, ok := r.list(p)
 	if !ok {
-		return
+		return nil, false
 	}
-	d.Columns = nil
+	var all []string
 	for _, n := range items {
 		s, ok := r.text(pair{p.key, n.Line, n}, n)
 		if !ok {
 			continue
 		}
-		names, err := splitNames(s)
+		names, err := split(s)
 		switch {
 		case err != nil:
 			r.problem(n.Line, p.key, "%s: %v", quoteArg(s), err)
 		case len(names) > 1:
 			r.problem(n.Line, p.key, "%s holds several names: each is an item of the list", quoteArg(s))
 		default:
-			d.Columns = append(d.Columns, names[0])
+			all = append(all, names[0])
 		}
 	}
+	return all, true
 }
 
 func readTypes(r *batchReader, p pair, d *draft) {
+	d.columnTypes = readByColumn(r, p, "types", d.columnTypes, func(s string) (string, error) { return s, typemap.CheckColumnType(s) })
+}
+
+func readEncodings(r *batchReader, p pair, d *draft) {
+	d.columnEncodings = readByColumn(r, p, "encodings", d.columnEncodings, parquetw.ParseEncoding)
+}
+
+// readByColumn adds to a mapping what the file maps columns to, which are so called.
+func readByColumn[V any](r *batchReader, p pair, called string, into map[string]V, parse func(string) (V, error)) map[string]V {
 	n := resolved(p.value)
 	if n.Kind != yaml.MappingNode {
-		r.problem(p.line, p.key, "is %s, not a mapping from columns to types", kindOf(n))
-		return
+		r.problem(p.line, p.key, "is %s, not a mapping from columns to %s", kindOf(n), called)
+		return into
 	}
 	pairs := r.pairs(n)
 	if len(n.Content) == 0 {
@@ -358,15 +417,17 @@ func readTypes(r *batchReader, p pair, d *draft) {
 		if !ok {
 			continue
 		}
-		if err := typemap.CheckColumnType(s); err != nil {
+		v, err := parse(s)
+		if err != nil {
 			r.problem(c.line, c.key, "%v", err)
 			continue
 		}
-		if d.columnTypes == nil {
-			d.columnTypes = map[string]string{}
+		if into == nil {
+			into = map[string]V{}
 		}
-		d.columnTypes[name] = s
+		into[name] = v
 	}
+	return into
 }
 
 func readChunk(r *batchReader, p pair, d *draft) {

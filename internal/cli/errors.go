@@ -282,6 +282,17 @@ func judge(err error) verdict {
 		v.code = codeValue
 		return v
 	}
+	if e, ok := errors.AsType[*parquetw.ColumnError](err); ok {
+		v.code = codeValue
+		if e.Type == "" {
+			v.code = codeRelation // there is no such column
+		}
+		return v
+	}
+	if _, ok := errors.AsType[*parquetw.SortError](err); ok {
+		v.code, v.hint = codeValue, `leave out --sorted-by, or sort the rows by a query: ORDER BY …, text COLLATE "C"`
+		return v
+	}
 
 	// Files.
 	if e, ok := errors.AsType[*copier.TempError](err); ok {

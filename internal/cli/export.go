@@ -82,7 +82,10 @@ type sourceOptions struct {
 // jobOptions say how one file is written.
 type jobOptions struct {
 	rowGroupRows         int64
+	rowGroupBytes        int64
 	compression          parquetw.Compression
+	encoding             encodingOptions
+	bloom, sortedBy      []string
 	overwrite, noClobber bool
 	types                typeOptions
 }
@@ -91,6 +94,7 @@ type jobOptions struct {
 const (
 	maxParallel  = 1000
 	maxRowGroup  = 1<<31 - 1 // what readers hold in an int32
+	minRowGroup  = 64 << 10  // bytes: many row groups are nothing but footer
 	minChunk     = 8 << 10   // a page
 	minMemory    = 64e6
 	minTempLimit = 1 << 20
@@ -171,7 +175,11 @@ func (o *exportOptions) addFlags(f *flags) {
 func (o *jobOptions) addFlags(f *flags) {
 	o.rowGroupRows = 1_000_000
 	f.Var(count{&o.rowGroupRows, 1, maxRowGroup}, "row-group-size", "`ROWS` rows of a row group, exactly; the last one has the rest")
+	f.Var(size{&o.rowGroupBytes, minRowGroup, 0}, "row-group-bytes", "`SIZE` a row group also ends with the row with which its values reach so much, before encoding and compression (default: no limit)")
 	f.Var(parsed[parquetw.Compression]{&o.compression, parquetw.ParseCompression, "zstd:1", "codec"}, "compression", "`CODEC` zstd[:level], snappy, gzip[:level], lz4 or none")
+	o.encoding.addFlags(f)
+	f.Var(list{&o.bloom, foldedNames, "names"}, "bloom", "`COLUMN,…` columns that get bloom filters, by which readers pass over row groups without a value; not floats or booleans")
+	f.Var(list{&o.sortedBy, foldedNames, "names"}, "sorted-by", "`COLUMN,…` columns by which the rows ascend, NULLs last: readers are told so; it is checked, and a row out of order stops the export")
 	f.BoolVar(&o.overwrite, "overwrite", false, "replace what stands at --out even if it is no Parquet file")
 	f.BoolVar(&o.noClobber, "no-clobber", false, "replace nothing, a Parquet file neither")
 }
@@ -195,7 +203,10 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, *batch, error
 	case f.Changed("config"):
 		var base export.Job
 		if err = o.job.apply(&base); err == nil {
-			b, err = readBatch(o.source.config, base, f.Changed, a.Getenv)
+			changed := func(flag string) bool {
+				return f.Changed(flag) && (flag != "encoding" || o.job.encoding.said) // COLUMN=ENCODING says nothing of other columns
+			}
+			b, err = readBatch(o.source.config, base, changed, a.Getenv)
 		}
 		if err == nil {
 			jobs, o.conn.file = b.jobs, b.conn
@@ -338,8 +349,10 @@ func (o *jobOptions) apply(job *export.Job) error {
 	case o.noClobber:
 		job.Overwrite = parquetw.NoClobber
 	}
-	job.RowGroupRows = o.rowGroupRows
+	job.RowGroupRows, job.RowGroupBytes = o.rowGroupRows, o.rowGroupBytes
 	job.Compression = o.compression
+	job.Encoding, job.Encodings = o.encoding.all, o.encoding.columns
+	job.Bloom, job.SortedBy = o.bloom, o.sortedBy
 	job.Types = o.types.options()
 	return nil
 }

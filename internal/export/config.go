@@ -72,14 +72,22 @@ type Job struct {
 	Chunk    chunker.Hint // how to split it
 	Parallel int          // at most so many of the run's connections copy it at a time; 0: all of them
 
-	Out          string               // path of the file
-	Overwrite    parquetw.Overwrite   // what may be replaced
-	RowGroupRows int64                // rows of a row group
-	Compression  parquetw.Compression //
-	Types        typemap.Options      // how values are represented
+	Out          string             // path of the file
+	Overwrite    parquetw.Overwrite // what may be replaced
+	RowGroupRows int64              // rows of a row group
+	// RowGroupBytes is as parquetw.Options has it: what a row group's values may reach before compression; 0: no limit.
+	RowGroupBytes int64
+	Compression   parquetw.Compression
+	Encoding      parquetw.Encoding            // of columns of which Encodings says nothing, where they can have it
+	Encodings     map[string]parquetw.Encoding // single columns' own
+	Bloom         []string                     // columns with bloom filters
+	SortedBy      []string                     // columns by which the rows ascend, which is checked
+	Types         typemap.Options              // how values are represented
 	// CommonTypes are of the same kind as Types.Columns, which win over them: what is said for several jobs at once. A job need not have
 	// such a column; one that no job has is an error.
 	CommonTypes map[string]string
+	// CommonEncodings are to Encodings what CommonTypes are to Types.Columns.
+	CommonEncodings map[string]parquetw.Encoding
 }
 
 // Result is what a run did.

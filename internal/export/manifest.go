@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"fast-export/parquetw"
 	"fast-export/typemap"
 )
 
@@ -75,20 +76,25 @@ type ManifestSettings struct {
 
 // ManifestFile is one file of a Manifest.
 type ManifestFile struct {
-	Path         string           `json:"path" doc:"as it was asked for: a relative one counts from where the program was started"`
-	Source       string           `json:"source" doc:"the qualified relation, or the statement"`
-	Where        string           `json:"where,omitempty" doc:"the condition on the relation's rows; absent without one"`
-	Error        string           `json:"error,omitempty" doc:"why there is no file; absent where there is one"`
-	Rows         int64            `json:"rows" doc:"of the file"`
-	Bytes        int64            `json:"bytes" doc:"of the file"`
-	RowGroups    int64            `json:"row_groups" doc:"of the file"`
-	SHA256       string           `json:"sha256,omitempty" doc:"of the file, in hexadecimal; absent where there is no file"`
-	RowGroupRows int64            `json:"row_group_rows" doc:"rows of each row group but the last"`
-	Compression  string           `json:"compression" doc:"codec and level"`
-	Types        ManifestTypes    `json:"types" doc:"how values were to be represented"`
-	Plan         string           `json:"plan" doc:"how it was split into chunks, or why not"`
-	Columns      []ManifestColumn `json:"columns" doc:"one a column, in order"`
-	Warnings     []string         `json:"warnings" doc:"of this file"`
+	Path          string            `json:"path" doc:"as it was asked for: a relative one counts from where the program was started"`
+	Source        string            `json:"source" doc:"the qualified relation, or the statement"`
+	Where         string            `json:"where,omitempty" doc:"the condition on the relation's rows; absent without one"`
+	Error         string            `json:"error,omitempty" doc:"why there is no file; absent where there is one"`
+	Rows          int64             `json:"rows" doc:"of the file"`
+	Bytes         int64             `json:"bytes" doc:"of the file"`
+	RowGroups     int64             `json:"row_groups" doc:"of the file"`
+	SHA256        string            `json:"sha256,omitempty" doc:"of the file, in hexadecimal; absent where there is no file"`
+	RowGroupRows  int64             `json:"row_group_rows" doc:"rows of each row group but the last"`
+	RowGroupBytes int64             `json:"row_group_bytes,omitempty" doc:"what a row group's values were to reach before compression at most; absent without a limit"`
+	Compression   string            `json:"compression" doc:"codec and level"`
+	Encoding      string            `json:"encoding" doc:"of columns of which encodings says nothing, where their type has it: auto, plain or dictionary"`
+	Encodings     map[string]string `json:"encodings,omitempty" doc:"single columns' own encodings"`
+	Bloom         []string          `json:"bloom,omitempty" doc:"columns with bloom filters"`
+	SortedBy      []string          `json:"sorted_by,omitempty" doc:"columns by which the rows ascend, which was checked"`
+	Types         ManifestTypes     `json:"types" doc:"how values were to be represented"`
+	Plan          string            `json:"plan" doc:"how it was split into chunks, or why not"`
+	Columns       []ManifestColumn  `json:"columns" doc:"one a column, in order"`
+	Warnings      []string          `json:"warnings" doc:"of this file"`
 }
 
 // ManifestTypes are the type options of a file.
@@ -165,6 +171,15 @@ func manifestFile(f File, reason func(error) string) ManifestFile {
 	}
 	if j := f.Job; j != nil {
 		out.Where, out.RowGroupRows, out.Compression, out.Types = j.Where, j.RowGroupRows, j.Compression.String(), manifestTypes(j)
+		out.RowGroupBytes, out.Encoding, out.Bloom, out.SortedBy = j.RowGroupBytes, j.Encoding.String(), j.Bloom, j.SortedBy
+		for _, m := range []map[string]parquetw.Encoding{j.CommonEncodings, j.Encodings} {
+			for name, e := range m {
+				if out.Encodings == nil {
+					out.Encodings = map[string]string{}
+				}
+				out.Encodings[name] = e.String()
+			}
+		}
 	}
 	for _, c := range f.Columns {
 		out.Columns = append(out.Columns, ManifestColumn(c))

@@ -26,11 +26,13 @@ type job struct {
 	*Job
 	index int
 
-	target *chunker.Target
-	plan   *chunker.Plan
-	types  *typemap.Plan
-	exprs  []string // one expression a result column, nil: the columns as they are
-	server string   // server_version
+	target    *chunker.Target
+	plan      *chunker.Plan
+	types     *typemap.Plan
+	exprs     []string            // one expression a result column, nil: the columns as they are
+	server    string              // server_version
+	encodings []parquetw.Encoding // one a leaf
+	priors    []parquetw.Prior    // one a leaf, or nil
 
 	queued  *queued // the queue's
 	spool   *copier.Spool
@@ -162,22 +164,26 @@ func (r *run) makePlans(ctx context.Context, snap *snapshot.Snapshot) error {
 				return &ConfigError{fmt.Sprintf("a type is chosen for column %q, which none of the exports has", name)}
 			}
 		}
+		for _, name := range slices.Sorted(maps.Keys(j.CommonEncodings)) {
+			if !used[name] {
+				return &ConfigError{fmt.Sprintf("an encoding is chosen for column %q, which none of the exports has", name)}
+			}
+		}
 	}
 	return nil
 }
 
-// commonTypes adds to the job's own choices of types those of CommonTypes whose columns it has.
-func (j *job) commonTypes(cols []chunker.ResultColumn, used map[string]bool) map[string]string {
-	out := maps.Clone(j.Types.Columns)
+// withCommon adds to a job's own choices for columns those of several jobs whose columns it has.
+func withCommon[V any](own, common map[string]V, cols []chunker.ResultColumn) map[string]V {
+	out := maps.Clone(own)
 	for _, c := range cols {
-		choice, ok := j.CommonTypes[c.Name]
+		choice, ok := common[c.Name]
 		if !ok {
 			continue
 		}
-		used[c.Name] = true
-		if _, own := out[c.Name]; !own {
+		if _, said := out[c.Name]; !said {
 			if out == nil {
-				out = map[string]string{}
+				out = map[string]V{}
 			}
 			out[c.Name] = choice
 		}
@@ -201,6 +207,7 @@ func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used
 	}
 	cols := make([]typemap.Column, len(p.Columns))
 	for i, c := range p.Columns {
+		used[c.Name] = true
 		cols[i] = typemap.Column{Name: c.Name, OID: c.Type, Typmod: c.Typmod, NotNull: c.NotNull, Dims: c.Dims, Comment: c.Comment}
 	}
 	cat, err := catalog(ctx, conn, cols)
@@ -209,8 +216,19 @@ func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used
 	}
 	opt := j.Types
 	opt.Strict = opt.Strict || r.cfg.Strict
-	opt.Columns = j.commonTypes(p.Columns, used)
+	opt.Columns = withCommon(j.Types.Columns, j.CommonTypes, p.Columns)
 	if j.types, err = typemap.NewPlan(cat, cols, opt, r.transport()); err != nil {
+		return err
+	}
+	if j.encodings, err = parquetw.LeafEncodings(j.types.Schema, j.Encoding, withCommon(j.Encodings, j.CommonEncodings, p.Columns)); err != nil {
+		return err
+	}
+	if slices.Contains(j.encodings, parquetw.Auto) {
+		if j.priors, err = priors(ctx, conn, p.Columns, j.types.Leaves); err != nil {
+			return err
+		}
+	}
+	if err := parquetw.Check(j.writerOptions(r)); err != nil {
 		return err
 	}
 	j.exprs = nil
@@ -253,7 +271,8 @@ func (j *job) writerOptions(r *run) parquetw.Options {
 	kv = append(kv, parquetw.KeyValue{Key: "fast-export:server_version", Value: j.server},
 		parquetw.KeyValue{Key: "fast-export:version", Value: r.cfg.Version})
 	return parquetw.Options{
-		Schema: j.types.Schema, Metadata: kv, RowGroupRows: j.RowGroupRows, Compression: j.Compression,
+		Schema: j.types.Schema, Metadata: kv, RowGroupRows: j.RowGroupRows, RowGroupBytes: j.RowGroupBytes, Compression: j.Compression,
+		Encodings: j.encodings, Priors: j.priors, Bloom: j.Bloom, SortedBy: j.SortedBy,
 		CreatedBy: "fast-export " + r.cfg.Version, Overwrite: j.Overwrite, Pool: r.pool, Hash: r.cfg.Hash,
 	}
 }

@@ -27,7 +27,7 @@ type Schema struct {
 	Dir     string   // an existing directory for the files
 	Include []string // patterns; nil: all
 	Exclude []string // patterns; they win over Include
-	Base    Job      // what the files have in common; its Types.Columns become CommonTypes
+	Base    Job      // what the files have in common; its Types.Columns become CommonTypes, its Encodings CommonEncodings
 }
 
 // SchemaError is a schema that can't be exported as it was asked for.
@@ -162,6 +162,7 @@ func (s Schema) Jobs(ctx context.Context, q chunker.Querier) (jobs []Job, warnin
 		j := s.Base
 		j.Table, j.SQL, j.Out = taken[i].Qualified, "", filepath.Join(s.Dir, file)
 		j.Types.Columns, j.CommonTypes = nil, s.Base.Types.Columns
+		j.Encodings, j.CommonEncodings = nil, s.Base.Encodings
 		jobs = append(jobs, j)
 	}
 	return jobs, warnings, nil
