@@ -105,7 +105,7 @@ func (c Chunk) String() string {
 // Sizes of chunks when none is asked for.
 const (
 	minChunkBytes = 1 << 20
-	maxChunkBytes = 16 << 20
+	maxChunkBytes = 8 << 20
 	// chunksPerWorker is how many chunks each connection gets of a relation of
 	// middling size: enough that all end together although rows are not spread
 	// evenly, few enough that starting one costs nothing.

@@ -123,11 +123,11 @@ func TestChunkSize(t *testing.T) {
 		{100, 0, 1, 1, 100, "chunk 0 blocks [0,1)"},
 		{100, 0, 20000, 1, 50, "chunk 0 blocks [0,2)"},
 		{100, 0, 1 << 62, 1, 1, "chunk 0"},
-		{128_000, 0, 0, 4, 64, "chunk 0 blocks [0,2000)"},                // 1000 MiB by 16 times 4
-		{30_000_000, 0, 0, 8, 14649, "chunk 0 blocks [0,2048)"},          // 229 GiB, 16 MiB each
-		{1000, 992 * 8192 * 1000, 0, 8, 500, "chunk 0 blocks [0,2)"},     // TOAST a thousand times the heap
+		{64_000, 0, 0, 4, 64, "chunk 0 blocks [0,1000)"},                 // 500 MiB by 16 times 4
+		{30_000_000, 0, 0, 8, 29297, "chunk 0 blocks [0,1024)"},          // 229 GiB, 8 MiB each
+		{1000, 992 * 8192 * 1000, 0, 8, 1000, "chunk 0 blocks [0,1)"},    // TOAST a thousand times the heap
 		{10, 100 * mib, mib, 8, 10, "chunk 0 blocks [0,1)"},              // a chunk is a page at least
-		{math.MaxUint32, 0, 0, 8, 2097152, "chunk 0 blocks [0,2048)"},    // 32 TiB
+		{math.MaxUint32, 0, 0, 8, 4194304, "chunk 0 blocks [0,1024)"},    // 32 TiB
 		{math.MaxUint32, 0, 8192, 8, 4294967295, "chunk 0 blocks [0,1)"}, // as many chunks as blocks
 	} {
 		p := made(Options{ChunkBytes: c.size, Parallel: c.parallel}, Source{Scan: TIDRange, Pages: c.pages, HeapBytes: c.pages * 8192, ToastBytes: c.toast})

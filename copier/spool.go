@@ -198,8 +198,8 @@ func (s *Spool) release(b *column.Batch) {
 	s.b.mu.Lock()
 	defer s.b.mu.Unlock()
 	h := s.measure(b)
-	// A batch beyond the limit has served; one swollen by a huge row would hold its memory for nothing.
-	if s.closed != nil || h.grant != normal || s.b.used > s.b.memory || h.bytes > 4*s.b.batch {
+	// A batch beyond a limit has served; one swollen by a huge row would hold its memory for nothing.
+	if s.closed != nil || h.grant != normal || s.b.used > min(s.b.memory, soft+step) || h.bytes > 4*s.b.batch {
 		s.drop(b)
 	} else {
 		s.idle = append(s.idle, b)
@@ -414,20 +414,29 @@ func (c *Chunk) Next(ctx context.Context, full *column.Batch) (_ *column.Batch, 
 }
 
 // Beyond soft bytes of batches a copier that is ahead lets the encoders catch up for a moment, patience at most for each
-// batch: where server, copiers and encoders share the cores, rows would only be heaped up. A server that is really faster
-// loses next to nothing by it (at 4 MiB a batch a connection still carries 800 MB/s).
+// batch and twice as long for each step more of memory: where server, copiers and encoders share the cores, rows would only
+// be heaped up, the more the larger the table. A server that is really faster loses next to nothing at first (at 2 MiB a
+// batch a connection still carries 400 MB/s); one that stays faster waits for the encoders in the end, with memory or without.
 const (
-	soft     = 48 << 20
-	patience = 5 * time.Millisecond
+	soft        = 32 << 20
+	step        = 2 << 20
+	patience    = 5 * time.Millisecond
+	maxPatience = 640 * time.Millisecond
 )
+
+// patienceAt is how long a copier that is ahead waits for the encoders when batches take used bytes.
+func patienceAt(used int64) time.Duration {
+	return min(patience<<min(max(used-soft, 0)/step, 10), maxPatience)
+}
 
 // pause waits for a batch to come free, or for patience to end. Called with the lock held.
 func (s *Spool) pause(ctx context.Context, c *Chunk) error {
 	if s.b.used+s.b.batch <= soft || len(s.idle) > 0 || s.turn == c.index {
 		return nil
 	}
-	until := time.Now().Add(patience)
-	timer := time.AfterFunc(patience, func() {
+	long := patienceAt(s.b.used + s.b.batch)
+	until := time.Now().Add(long)
+	timer := time.AfterFunc(long, func() {
 		s.b.mu.Lock()
 		defer s.b.mu.Unlock()
 		s.b.cond.Broadcast()

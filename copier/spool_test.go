@@ -236,6 +236,37 @@ func TestSpoolStaysWithinBudget(t *testing.T) {
 	s.Close()
 }
 
+// A copier that is ahead must not heap up rows just because --memory has room: what the process takes would follow the
+// size of the table.
+func TestAheadStaysNearSoftLimit(t *testing.T) {
+	const batch = 1 << 20
+	s := NewBudget(1<<30, batch, t.TempDir(), 0).NewSpool("chunk", 2, 1, 2)
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+	defer cancel()
+	c := s.Chunk(1) // chunk 0 has the turn, and nobody takes anything
+	if err := c.Begin(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := c.Next(ctx, nil)
+	n := 0
+	for err == nil {
+		b.Leaves[1].Data = make([]byte, batch)
+		b.Rows = 1
+		n++
+		b, err = c.Next(ctx, b)
+	}
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	if limit := int(soft/batch) + 20; n > limit {
+		t.Errorf("%d MiB ahead within a second and a half; more than %d are in nobody's interest", n, limit)
+	}
+	if n <= int(soft/batch) {
+		t.Errorf("%d MiB: below the soft limit nobody is to wait", n)
+	}
+}
+
 func TestRepeatedCopyMustAgree(t *testing.T) {
 	ctx := t.Context()
 	b := NewBudget(1<<20, 1<<10, t.TempDir(), 0)

@@ -38,7 +38,7 @@ type cursor struct {
 
 // grow makes room for n more bytes.
 func (c *cursor) grow(n int) {
-	b := make([]byte, max(4096, 2*len(c.buf), c.n+n))
+	b := make([]byte, max(4096, len(c.buf)*3/2, c.n+n))
 	copy(b, c.buf[:c.n])
 	c.buf = b
 }

@@ -506,7 +506,7 @@ func (a *app) display(mode string, quiet bool) *progress.Display {
 func tuneGC(getenv func(string) string, memory int64) (undo func()) {
 	undos := []func(){}
 	if getenv("GOGC") == "" {
-		old := debug.SetGCPercent(50)
+		old := debug.SetGCPercent(15)
 		undos = append(undos, func() { debug.SetGCPercent(old) })
 	}
 	if getenv("GOMEMLIMIT") == "" {

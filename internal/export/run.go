@@ -41,7 +41,7 @@ const maxPageBytes = 48 << 20
 // A batch is small enough that every copier can hold one and big enough that its cost does not count.
 const (
 	minBatchBytes = 64 << 10
-	maxBatchBytes = 4 << 20
+	maxBatchBytes = 2 << 20
 	maxBatchRows  = 16 << 10
 )
 
