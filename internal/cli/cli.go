@@ -51,7 +51,7 @@ type app struct {
 
 // subcommands in the order in which help lists them.
 func subcommands() []command {
-	return []command{butlerCommand(), completionCommand(), demoCommand(), versionCommand()}
+	return []command{benchCommand(), butlerCommand(), completionCommand(), demoCommand(), versionCommand()}
 }
 
 // Run does what args, without the program's name, ask for and returns the exit code. Results go to env.Stdout, everything
@@ -80,6 +80,9 @@ func (a *app) main(ctx context.Context, args []string) int {
 
 // dispatch finds the command, parses its flags and runs it.
 func (a *app) dispatch(ctx context.Context, args []string) error {
+	if len(args) == 1 && args[0] == measureCommand {
+		return measureOne(ctx, a)
+	}
 	cmd, help := exportCommand(), false
 	if len(args) > 0 && args[0] == "help" {
 		args, help = args[1:], true

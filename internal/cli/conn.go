@@ -89,6 +89,15 @@ const applicationName = "fast-export"
 // then --dsn. A --service or --dsn means another place than the batch file does, so that nothing of the latter stays. pgx finds the
 // password in the password file where nothing else gives one.
 func (o connOptions) config(getenv func(string) string) (*pgx.ConnConfig, error) {
+	all, err := o.all(getenv)
+	if err != nil {
+		return nil, err
+	}
+	return pgxConfig(all)
+}
+
+// all are the settings that have won, in libpq's words.
+func (o connOptions) all(getenv func(string) string) (settings, error) {
 	flagged := settings{}
 	for _, f := range []struct{ flag, key, value string }{
 		{"--service", "service", o.service},
@@ -136,7 +145,7 @@ func (o connOptions) config(getenv func(string) string) (*pgx.ConnConfig, error)
 			all["passfile"] = filepath.Join(home, ".pgpass")
 		}
 	}
-	return pgxConfig(all)
+	return all, nil
 }
 
 // isDSN tells whether a value looks like a whole connection string, which may hold a password.

@@ -1,0 +1,382 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"fast-export/internal/export"
+)
+
+// Config is one bench. It is complete and typed.
+type Config struct {
+	// Export says whom to ask and what to export: Conn, Memory, LockTimeout, RowSecurity and Version, and one job's Table, Columns,
+	// Where or SQL. All else in it is the bench's own affair.
+	Export export.Config
+	Sweep  Sweep
+	Base   Setting // an export's defaults
+	// Part is the part of the blocks that every run reads, if not 0, and else Rows about the number of rows, if not 0. What can't be
+	// cut by blocks is read whole: that is an error where Part or Rows was Asked for, else a warning.
+	Part   float64
+	Rows   int64
+	Asked  bool
+	Rounds int   // of every run, at least 1
+	Seed   int64 // of their order in each round
+	// TempDir is an existing directory for the bench's own, in which its files are.
+	TempDir string
+	// Measure does one run as the function Measure does, in a process of its own.
+	Measure func(context.Context, Spec) (Outcome, error)
+	Say     func(line string) // what goes on, a line a run
+	Commit  string            // for the report
+	Go      string
+}
+
+// EmptyError is a source without rows, of which nothing can be measured.
+type EmptyError struct{ Source string }
+
+func (e *EmptyError) Error() string { return e.Source + " has no rows: there is nothing to measure" }
+
+// SampleError is a sample that was asked for and can't be taken.
+type SampleError struct{ Source, Why string }
+
+func (e *SampleError) Error() string {
+	return fmt.Sprintf("no sample can be taken of %s, which is read whole (%s)", e.Source, e.Why)
+}
+
+// run is one bench under way.
+type run struct {
+	cfg    Config
+	report *Report
+	spec   Spec // what runs have in common
+	dir    string
+	series []*Series
+	bytes  int64 // of the base's file
+}
+
+// one is a run to be done.
+type one struct {
+	series *Series
+	round  int
+}
+
+// Run does the bench. Nothing is left of its files, whatever happens.
+//
+// Errors: *EmptyError, *SampleError, those of export.DryRun, those of Config.Measure.
+func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
+	r := &run{cfg: cfg, report: &Report{
+		Version: Version, FastExport: cfg.Export.Version, Commit: cfg.Commit, Go: cfg.Go, Started: time.Now().UTC(),
+		Machine: Machine{runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0)}, Rounds: cfg.Rounds, Seed: cfg.Seed, Cache: "warm", Warnings: []string{},
+	}}
+	r.report.Base = cfg.Sweep.base(cfg.Base)
+	if err := r.look(ctx); err != nil {
+		return nil, err
+	}
+	if r.dir, err = os.MkdirTemp(cfg.TempDir, "fast-export-bench-"); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
+	job := cfg.Export.Jobs[0]
+	r.spec = Spec{
+		Table: job.Table, Columns: job.Columns, Where: job.Where, SQL: job.SQL, Part: r.report.Sample.Part, Memory: cfg.Export.Memory,
+		LockTimeout: cfg.Export.LockTimeout, RowSecurity: cfg.Export.RowSecurity, Version: cfg.Export.Version, Dir: r.dir,
+	}
+	if !r.sampled() {
+		r.spec.Part = 0
+	}
+	if err := r.sweep(ctx); err != nil {
+		return nil, err
+	}
+	r.report.Elapsed = time.Since(r.report.Started).Seconds()
+	return r.report, nil
+}
+
+// sampled tells whether runs read a part.
+func (r *run) sampled() bool { return r.report.Sample.Pages > 0 }
+
+// look asks the server what there is, and decides on the sample.
+func (r *run) look(ctx context.Context) error {
+	cfg := r.cfg.Export
+	cfg.Parallel, cfg.ChunkBytes, cfg.Transport = r.report.Base.Parallel, r.report.Base.ChunkBytes, transports[r.report.Base.Transport]
+	cfg.Jobs = slices.Clone(cfg.Jobs)
+	cfg.Jobs[0].Out, cfg.Jobs[0].RowGroupRows = "", r.report.Base.RowGroupRows
+	whole, err := export.DryRun(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	j := whole.Jobs[0]
+	name := strings.Join(strings.Fields(j.Source), " ")
+	r.report.Server = Server{Version: whole.Server, Buffers: whole.ServerBuffersBytes}
+	r.report.Source = Source{
+		Name: name, Kind: j.Kind, Columns: len(j.Columns), Pages: j.Pages, HeapBytes: j.HeapBytes, ToastBytes: j.ToastBytes,
+		EstRows: j.EstRows, Split: j.Split,
+	}
+	part := r.cfg.Part
+	if part == 0 && r.cfg.Rows > 0 {
+		part = float64(r.cfg.Rows) / math.Max(1, float64(j.EstRows))
+	}
+	if part == 0 {
+		part = 1
+	}
+	part = min(part, 1)
+	cfg.Part = part
+	sample, err := export.DryRun(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	s := sample.Jobs[0]
+	most := slices.Max(r.cfg.Sweep.Parallel)
+	if free := whole.FreeConnections; free < most+2 {
+		r.warn("the server has %s free, fewer than %d connections and those beside them need", plural(free, "connection"), most)
+	}
+	if s.Sampled && s.Pages == 0 {
+		return &EmptyError{name}
+	}
+	if s.Sampled {
+		r.report.Source.Split = s.Split
+		r.report.Sample = Sample{Part: part, Pages: s.Pages, Bytes: s.HeapBytes + s.ToastBytes}
+		return nil
+	}
+	if r.cfg.Asked && part < 1 {
+		return &SampleError{name, j.Split}
+	}
+	r.warn("no sample can be taken of it, every run reads it whole (%s)", j.Split)
+	r.report.Sample = Sample{Part: 1, Bytes: j.HeapBytes + j.ToastBytes}
+	return nil
+}
+
+func (r *run) warn(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	r.report.Warnings = append(r.report.Warnings, text)
+	r.cfg.Say("warning: " + text)
+}
+
+// add notes a series that will be run.
+func (r *run) add(kind string, s Setting) *Series {
+	one := &Series{Kind: kind, Setting: s}
+	r.series = append(r.series, one)
+	return one
+}
+
+// find is the series of an export or floor in the sweep with a setting.
+func (r *run) find(kind string, s Setting) *Series {
+	for _, one := range r.series {
+		if one.Kind == kind && one.Setting == s && !one.Confirms {
+			return one
+		}
+	}
+	return nil
+}
+
+// sweep does all runs and judges.
+func (r *run) sweep(ctx context.Context) error {
+	base, w := r.report.Base, &r.cfg.Sweep
+	for _, s := range w.around(base) {
+		r.add(KindExport, s)
+	}
+	for _, transport := range w.Transport {
+		s := base
+		s.Transport = transport
+		for _, s.Parallel = range w.Parallel {
+			r.add(KindFloor, s)
+		}
+		s.Parallel = base.Parallel
+		r.add(KindDecode, s)
+	}
+	for _, compression := range w.Compression {
+		s := base
+		s.Compression = compression
+		r.add(KindEncode, s)
+	}
+	r.add(KindWrite, base)
+
+	// Caches warm up, and the size of a file becomes known, before anything counts.
+	warm := &Series{Kind: KindExport, Setting: base}
+	r.cfg.Say(fmt.Sprintf("warming up: %s", base))
+	first, err := r.measure(ctx, warm)
+	if err != nil {
+		return err
+	}
+	if first.Rows == 0 {
+		return &EmptyError{r.report.Source.Name}
+	}
+	r.report.Sample.Rows, r.bytes = first.Rows, first.Output
+	if err := r.rounds(ctx, r.series, 0, r.cfg.Rounds); err != nil {
+		return err
+	}
+	if r.report.Server.Local && r.find(KindExport, base).Wall.Median < 0.5 {
+		r.warn("runs take less than half a second: connecting and planning count for much in that; a larger sample says more")
+	}
+	exports := func(s Setting) *Series { return r.find(KindExport, s) }
+	var combined Setting
+	r.report.Factors, combined = w.judge(base, exports)
+	if err := r.recommend(ctx, combined); err != nil {
+		return err
+	}
+	for _, s := range r.series {
+		r.report.Series = append(r.report.Series, *s)
+	}
+	return nil
+}
+
+// recommend confirms the combination of what was best, and recommends it or what did better.
+func (r *run) recommend(ctx context.Context, combined Setting) error {
+	base := r.find(KindExport, r.report.Base)
+	best := base // of the sweep
+	for _, s := range r.series {
+		if s.Kind == KindExport && ratio(s, base).Score < ratio(best, base).Score*(1-margin) {
+			best = s
+		}
+	}
+	rec := Recommendation{Confirmed: true, Why: []string{}}
+	say := func(format string, args ...any) { rec.Why = append(rec.Why, fmt.Sprintf(format, args...)) }
+	chosen, against := r.find(KindExport, combined), base
+	if chosen != nil {
+		say("the combination of the best values is one that the sweep has measured")
+	} else {
+		r.cfg.Say(fmt.Sprintf("confirming the combination of the best: %s", combined))
+		mine, again := &Series{Kind: KindExport, Setting: combined, Confirms: true}, &Series{Kind: KindExport, Setting: base.Setting, Confirms: true}
+		floor := combined
+		floor.ChunkBytes, floor.Compression, floor.RowGroupRows = base.Setting.ChunkBytes, base.Setting.Compression, base.Setting.RowGroupRows
+		under := &Series{Kind: KindFloor, Setting: floor, Confirms: true}
+		if err := r.rounds(ctx, []*Series{again, mine, under}, r.cfg.Rounds, r.cfg.Rounds); err != nil {
+			return err
+		}
+		r.series = append(r.series, again, mine, under)
+		chosen, against = mine, again
+		if ratio(chosen, against).Score > ratio(best, base).Score*(1+margin) {
+			say("the combination of the best values (%s) did worse than one of them alone, which is recommended", combined.Flags())
+			chosen, against = best, base
+		} else {
+			say("the combination of the best values was confirmed in rounds of its own, against the base")
+		}
+	}
+	v := ratio(chosen, against)
+	rec.Setting, rec.Wall, rec.Size = chosen.Setting, v.Wall, v.Size
+	rec.Flags, rec.YAML = chosen.Setting.Flags(), chosen.Setting.YAML()
+	if chosen.Setting == base.Setting {
+		say("nothing else was better by %.0f %% in time × size", 100*margin)
+	} else {
+		say("it takes %.2f of the base's time for a file of %.2f of the base's size", v.Wall, v.Size)
+	}
+	r.report.Recommendation = rec
+	r.report.Bottleneck = Judge(r.load(chosen))
+	return nil
+}
+
+// load is what the verdict on a series rests on.
+func (r *run) load(s *Series) Load {
+	under := r.report.Base
+	under.Parallel, under.Transport = s.Setting.Parallel, s.Setting.Transport
+	floor := r.find(KindFloor, under)
+	for _, f := range r.series { // of the same rounds, where there is one
+		if f.Kind == KindFloor && f.Confirms == s.Confirms && f.Setting == under {
+			floor = f
+		}
+	}
+	l := Load{
+		Cores: r.report.Machine.Cores, Workers: s.Workers, Wall: s.Wall.Median, Floor: floor.Wall.Median, ClientCPU: s.ClientCPU.Median,
+		ServerCPU: s.ServerCPU.Median, Local: r.report.Server.Local, Waits: s.Waits, FloorWaits: floor.Waits,
+	}
+	for _, one := range r.series {
+		if one.Kind == KindWrite && r.bytes > 0 {
+			l.Write = one.Wall.Median * float64(s.Output) / float64(r.bytes)
+		}
+	}
+	return l
+}
+
+// rounds runs all series once a round, each round in an order of its own. Rounds are numbered from done + 1.
+func (r *run) rounds(ctx context.Context, all []*Series, done, rounds int) error {
+	outcomes := map[*Series][]Outcome{}
+	for round := done + 1; round <= done+rounds; round++ {
+		order := slices.Clone(all)
+		rand.New(rand.NewPCG(uint64(r.cfg.Seed), uint64(round))).Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		for i, s := range order {
+			o, err := r.measure(ctx, s)
+			if err != nil {
+				return err
+			}
+			outcomes[s] = append(outcomes[s], o)
+			s.Runs = append(s.Runs, Round{round, i + 1, o.Wall, o.ClientCPU, o.ServerCPU, o.Peak})
+			r.cfg.Say(fmt.Sprintf("round %d of %d, run %*d of %d: %-6s %s: %.2f s", round-done, rounds, len(fmt.Sprint(len(order))), i+1, len(order), s.Kind, s.Setting, o.Wall))
+		}
+	}
+	for _, s := range all {
+		r.summarise(s, outcomes[s])
+	}
+	return nil
+}
+
+// measure does one run and removes its files.
+func (r *run) measure(ctx context.Context, s *Series) (Outcome, error) {
+	if ctx.Err() != nil {
+		return Outcome{}, context.Cause(ctx)
+	}
+	spec := r.spec
+	spec.Kind, spec.Setting, spec.Bytes = s.Kind, s.Setting, r.bytes
+	o, err := r.cfg.Measure(ctx, spec)
+	if err != nil {
+		return o, err
+	}
+	return o, empty(r.dir)
+}
+
+// empty removes what is in a directory.
+func empty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// summarise fills a series from its runs.
+func (r *run) summarise(s *Series, outcomes []Outcome) {
+	of := func(f func(Outcome) float64) Spread {
+		v := make([]float64, len(outcomes))
+		for i, o := range outcomes {
+			v[i] = f(o)
+		}
+		return spread(v)
+	}
+	first := outcomes[0]
+	s.Workers, s.Output, s.Copied, s.Rows = first.Workers, first.Output, first.Copied, first.Rows
+	if s.Kind == KindFloor {
+		s.Rows = r.report.Sample.Rows
+	}
+	s.Wall = of(func(o Outcome) float64 { return o.Wall })
+	s.ClientCPU = of(func(o Outcome) float64 { return o.ClientCPU })
+	s.ServerCPU = of(func(o Outcome) float64 { return o.ServerCPU })
+	s.Peak = of(func(o Outcome) float64 { return float64(o.Peak) })
+	rate := func(n int64) Spread {
+		return of(func(o Outcome) float64 { return float64(n) / math.Max(o.Wall, 1e-9) })
+	}
+	s.RowRate = rate(s.Rows)
+	server := s.Kind == KindExport || s.Kind == KindFloor
+	if server {
+		s.HeapRate = rate(r.report.Sample.Bytes)
+	}
+	local := server
+	for _, o := range outcomes {
+		s.Temp = max(s.Temp, o.Temp)
+		s.Waits.add(o.Waits)
+		local = local && o.Local
+	}
+	if s.Kind == KindExport && s.Setting == r.report.Base && !s.Confirms {
+		r.report.Server.Local = local
+	}
+}

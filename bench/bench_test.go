@@ -1,0 +1,409 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"fast-export/internal/export"
+	"fast-export/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// The bottleneck is named from figures as they come about where one resource is the limit.
+func TestJudge(t *testing.T) {
+	working, sending := Waits{Running: 95, Sending: 3, Idle: 2}, Waits{Running: 10, Sending: 85, Idle: 5}
+	reading, waiting := Waits{Running: 20, Reading: 70, Idle: 10}, Waits{Running: 8, Sending: 4, Idle: 88}
+	for _, c := range []struct {
+		name string
+		load Load
+		want string
+		says string
+	}{
+		{"one connection to a server elsewhere", Load{Cores: 8, Workers: 1, Wall: 10, Floor: 9.8, ClientCPU: 6, Waits: working, FloorWaits: working, Write: 0.2}, "server", "server is what is busy"},
+		{"a thin network", Load{Cores: 8, Workers: 4, Wall: 10, Floor: 9.8, ClientCPU: 6, Waits: sending, FloorWaits: sending, Write: 0.2}, "network", "until the network takes more"},
+		{"a slow client: the server waits, but not where all is thrown away", Load{Cores: 2, Workers: 4, Wall: 10, Floor: 3, ClientCPU: 19, Waits: sending, FloorWaits: working, Write: 0.2}, "client", ""},
+		{"the server's disk", Load{Cores: 8, Workers: 4, Wall: 10, Floor: 9.8, ClientCPU: 6, Waits: reading, FloorWaits: reading, Write: 0.2}, "disk", "70 % waiting for their disk"},
+		{"the disk here", Load{Cores: 8, Workers: 4, Wall: 10, Floor: 3, ClientCPU: 6, Waits: sending, FloorWaits: working, Write: 9}, "disk", "90 % of the time"},
+		{"one machine, the server needs more", Load{Cores: 2, Workers: 4, Wall: 10, Floor: 7, ClientCPU: 7, ServerCPU: 12, Local: true, Waits: working, FloorWaits: working, Write: 0.2}, "server", "cores are what is busy"},
+		{"one machine, we need more", Load{Cores: 2, Workers: 4, Wall: 10, Floor: 4, ClientCPU: 13, ServerCPU: 6, Local: true, Waits: sending, FloorWaits: working, Write: 0.2}, "client", "cores are what is busy"},
+		{"one connection on one machine of many cores", Load{Cores: 16, Workers: 1, Wall: 10, Floor: 9.8, ClientCPU: 6, ServerCPU: 9.7, Local: true, Waits: working, FloorWaits: working, Write: 0.2}, "server", "97 % of what 1 backend"},
+		{"one machine, its disk", Load{Cores: 8, Workers: 4, Wall: 10, Floor: 9.8, ClientCPU: 6, ServerCPU: 7, Local: true, Waits: reading, FloorWaits: reading, Write: 0.2}, "disk", ""},
+		{"nothing known of the server, rows come no faster", Load{Cores: 8, Workers: 4, Wall: 10, Floor: 9.5, ClientCPU: 20, Write: 0.2}, "server or network", "not visible"},
+		{"nothing known of the server, we are slow", Load{Cores: 2, Workers: 4, Wall: 10, Floor: 4, ClientCPU: 19, Write: 0.2}, "client", "client is what is busy"},
+		{"too few looks", Load{Cores: 8, Workers: 4, Wall: 10, Floor: 9.5, ClientCPU: 20, Waits: Waits{Running: 3}, Write: 0.2}, "server or network", "not visible"},
+		{"everybody waits", Load{Cores: 8, Workers: 4, Wall: 10, Floor: 4, ClientCPU: 8, Waits: waiting, FloorWaits: waiting, Write: 0.2}, "client", "not even half"},
+	} {
+		got := Judge(c.load)
+		if got.Name != c.want || !strings.Contains(strings.Join(got.Why, "\n"), c.says) || len(got.Why) < 4 {
+			t.Errorf("%s: got %s, want %s:\n%s", c.name, got.Name, c.want, strings.Join(got.Why, "\n"))
+		}
+		if got.Floor != c.load.Floor/c.load.Wall || got.Client != c.load.ClientCPU/c.load.Wall/float64(c.load.Cores) {
+			t.Errorf("%s: shares %+v", c.name, got)
+		}
+	}
+}
+
+var sweep = Sweep{
+	Parallel: []int{1, 2, 4}, Transport: []string{"binary", "csv"}, ChunkBytes: []int64{0, 8 << 20}, Compression: []string{"zstd:1", "snappy"}, RowGroupRows: []int64{1_000_000, 100_000},
+}
+
+var defaults = Setting{Parallel: 2, Transport: "binary", Compression: "zstd:1", RowGroupRows: 1_000_000}
+
+func TestAround(t *testing.T) {
+	if got := sweep.base(defaults); got != defaults {
+		t.Errorf("the base is %v", got)
+	}
+	other := Sweep{Parallel: []int{8, 16}, Transport: []string{"csv"}, ChunkBytes: []int64{1 << 20}, Compression: []string{"none", "zstd:1"}, RowGroupRows: []int64{5}}
+	if got, want := other.base(defaults), (Setting{8, "csv", 1 << 20, "zstd:1", 5}); got != want {
+		t.Errorf("the base is %v, want %v", got, want)
+	}
+	all := sweep.around(defaults)
+	if len(all) != 1+2+1+1+1+1 || all[0] != defaults {
+		t.Fatalf("got %v", all)
+	}
+	for _, s := range all[1:] {
+		differs := 0
+		for _, f := range factors {
+			if f.text(s) != f.text(defaults) {
+				differs++
+			}
+		}
+		if differs != 1 {
+			t.Errorf("%v differs from the base in %d settings", s, differs)
+		}
+	}
+}
+
+func TestSettingForms(t *testing.T) {
+	s := Setting{4, "csv", 12 << 20, "zstd:3", 500}
+	if got, want := s.Flags(), "--parallel 4 --transport csv --chunk-size 12MiB --compression zstd:3 --row-group-size 500"; got != want {
+		t.Errorf("got %s", got)
+	}
+	if got, want := s.YAML(), "defaults:\n  parallel: 4\n  chunk: {size: 12MiB}\n  compression: zstd:3\n  row_group_size: 500\n# and on the command line: --transport csv\n"; got != want {
+		t.Errorf("got %s", got)
+	}
+	if got, want := defaults.Flags(), "--parallel 2 --transport binary --compression zstd:1 --row-group-size 1000000"; got != want {
+		t.Errorf("got %s", got)
+	}
+	if got, want := defaults.YAML(), "defaults:\n  parallel: 2\n  compression: zstd:1\n  row_group_size: 1000000\n"; got != want {
+		t.Errorf("got %s", got)
+	}
+	for n, want := range map[int64]string{0: "auto", 1000: "1000", 8192: "8KiB", 3 << 30: "3GiB"} {
+		if got := chunkText(n); got != want {
+			t.Errorf("%d: got %s", n, got)
+		}
+	}
+}
+
+// model makes up what a run of a setting measures, with a drift that shuffling and ratios by rounds must cancel.
+type model struct {
+	wall func(Setting) float64
+	size func(Setting) int64
+	runs int
+	seen []Setting
+}
+
+func (m *model) measure(_ context.Context, spec Spec) (Outcome, error) {
+	m.runs++
+	m.seen = append(m.seen, spec.Setting)
+	drift := 1 + 0.002*float64(m.runs)
+	o := Outcome{Rows: 1000, Copied: 1e6, Output: m.size(spec.Setting), Workers: spec.Setting.Parallel, Wall: m.wall(spec.Setting) * drift, ClientCPU: 0.5, Peak: 1 << 20}
+	return o, os.WriteFile(filepath.Join(spec.Dir, "out.parquet"), nil, 0o600)
+}
+
+// swept runs the sweep on a model, without a server.
+func swept(t *testing.T, m *model) *Report {
+	t.Helper()
+	dir := t.TempDir()
+	r := &run{
+		cfg:    Config{Sweep: sweep, Rounds: 5, Seed: 7, Measure: m.measure, Say: func(string) {}},
+		report: &Report{Base: defaults, Machine: Machine{Cores: 4}, Rounds: 5, Seed: 7, Sample: Sample{Part: 0.1, Pages: 5, Bytes: 40960}, Warnings: []string{}}, dir: dir, spec: Spec{Dir: dir},
+	}
+	if err := r.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left %v: %v", left, err)
+	}
+	return r.report
+}
+
+func TestRecommendation(t *testing.T) {
+	plain := func(Setting) int64 { return 1000 }
+	pick := func(s Setting, yes bool, v float64) float64 {
+		if yes {
+			return v
+		}
+		return 1
+	}
+	for _, c := range []struct {
+		name      string
+		wall      func(Setting) float64
+		size      func(Setting) int64
+		want      Setting
+		confirmed bool // in rounds of its own
+	}{
+		{"nothing matters: the base, with fewer connections", func(Setting) float64 { return 1 }, plain, Setting{1, "binary", 0, "zstd:1", 1_000_000}, false},
+		{"more connections", func(s Setting) float64 { return 4 / float64(s.Parallel) }, plain, Setting{4, "binary", 0, "zstd:1", 1_000_000}, false},
+		{"a little less is no reason", func(s Setting) float64 {
+			return 4 / float64(min(s.Parallel, 2)) * pick(s, s.Parallel == 4, 0.98) * pick(s, s.Transport == "csv", 0.98)
+		}, plain, defaults, false},
+		{"several together", func(s Setting) float64 {
+			return 4 / float64(s.Parallel) * pick(s, s.Transport == "csv", 0.8) * pick(s, s.ChunkBytes > 0, 0.9)
+		}, plain, Setting{4, "csv", 8 << 20, "zstd:1", 1_000_000}, true},
+		{"quicker but much larger", func(s Setting) float64 {
+			return 4 / float64(min(s.Parallel, 2)) * pick(s, s.Compression == "snappy", 0.9)
+		}, func(s Setting) int64 {
+			return int64(1000 * pick(s, s.Compression == "snappy", 1.4))
+		}, defaults, false},
+		{"the combination is worse than one alone", func(s Setting) float64 {
+			if s.Parallel == 4 && s.Transport == "csv" {
+				return 9
+			}
+			return 4 / float64(s.Parallel) * pick(s, s.Transport == "csv", 0.9)
+		}, plain, Setting{4, "binary", 0, "zstd:1", 1_000_000}, true},
+	} {
+		m := &model{wall: c.wall, size: c.size}
+		r := swept(t, m)
+		if r.Recommendation.Setting != c.want || !r.Recommendation.Confirmed || r.Recommendation.Flags != c.want.Flags() {
+			t.Errorf("%s: got %v, want %v", c.name, r.Recommendation.Setting, c.want)
+		}
+		confirmed := slices.ContainsFunc(r.Series, func(s Series) bool { return s.Confirms })
+		if confirmed != c.confirmed {
+			t.Errorf("%s: rounds of its own: %v", c.name, confirmed)
+		}
+		for _, s := range r.Series {
+			if len(s.Runs) != 5 {
+				t.Errorf("%s: %s %v ran %d times", c.name, s.Kind, s.Setting, len(s.Runs))
+			}
+		}
+	}
+}
+
+// Each round has every run once, in an order that the seed alone decides and that differs from round to round.
+func TestOrders(t *testing.T) {
+	orders := func() [][]int {
+		r := swept(t, &model{wall: func(Setting) float64 { return 1 }, size: func(Setting) int64 { return 1 }})
+		out := make([][]int, 5)
+		for _, s := range r.Series {
+			for _, run := range s.Runs {
+				out[run.Round-1] = append(out[run.Round-1], run.Order)
+			}
+		}
+		return out
+	}
+	first, again := orders(), orders()
+	for i, o := range first {
+		if !slices.Equal(o, again[i]) {
+			t.Errorf("round %d: %v, and with the same seed %v", i+1, o, again[i])
+		}
+		if i > 0 && slices.Equal(o, first[0]) {
+			t.Errorf("rounds 1 and %d have the same order", i+1)
+		}
+		slices.Sort(o)
+		for k, place := range o {
+			if place != k+1 {
+				t.Fatalf("round %d has the places %v", i+1, o)
+			}
+		}
+	}
+}
+
+func TestSpread(t *testing.T) {
+	if got := spread([]float64{3, 1, 2}); got != (Spread{2, 1, 3}) {
+		t.Errorf("got %v", got)
+	}
+	if got := spread([]float64{4, 1, 2, 3}); got != (Spread{2.5, 1, 4}) {
+		t.Errorf("got %v", got)
+	}
+	if got := spread(nil); got != (Spread{}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// table makes a table t of so many rows in a database of the test's own.
+func database(t *testing.T, rows int) *pgx.ConnConfig {
+	t.Helper()
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t (id bigint NOT NULL, x float8, s text)",
+		fmt.Sprintf("INSERT INTO t SELECT k, sqrt(k), md5(k::text) || repeat('x', 100) FROM generate_series(1, %d) k", rows), "ANALYZE t",
+		"CREATE VIEW v AS SELECT id, sum(x) AS x FROM t GROUP BY id")
+	conn, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.RuntimeParams["application_name"] = "fast-export"
+	return conn
+}
+
+func benchConfig(t *testing.T, conn *pgx.ConnConfig, job export.Job) Config {
+	t.Helper()
+	dir := t.TempDir()
+	pgtest.NoLeftovers(t, dir)
+	return Config{
+		Export: export.Config{Conn: conn, Jobs: []export.Job{job}, Memory: 64 << 20, LockTimeout: time.Minute, Version: "test"},
+		Sweep:  Sweep{[]int{1, 2}, []string{"binary", "csv"}, []int64{0, 256 << 10}, []string{"zstd:1", "snappy"}, []int64{1_000_000, 1000}},
+		Base:   defaults, Rounds: 2, Seed: rand.Int64N(1000), TempDir: dir, Say: func(string) {},
+		Measure: func(ctx context.Context, s Spec) (Outcome, error) { return Measure(ctx, conn, s) },
+	}
+}
+
+// A whole bench against a server: every run reads the same sample, and the figures are such.
+func TestRun(t *testing.T) {
+	conn := database(t, 30_000)
+	cfg := benchConfig(t, conn, export.Job{Table: "t"})
+	cfg.Part, cfg.Asked = 0.25, true
+	r, err := Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Sample.Part != 0.25 || r.Sample.Rows < 7000 || r.Sample.Rows > 8000 || r.Sample.Pages != (r.Source.Pages+3)/4 || r.Sample.Bytes < r.Sample.Pages*8192 {
+		t.Errorf("sample %+v of %+v", r.Sample, r.Source)
+	}
+	kinds := map[string]int{}
+	for _, s := range r.Series {
+		kinds[s.Kind]++
+		if s.Wall.Low <= 0 || s.Wall.Low > s.Wall.Median || s.Wall.Median > s.Wall.High || len(s.Runs) != 2 {
+			t.Errorf("%s %v: %+v", s.Kind, s.Setting, s)
+		}
+		if s.Kind == KindExport && (s.Rows != r.Sample.Rows || s.Output <= 0 || s.Copied <= 0 || s.ClientCPU.Median <= 0 || s.Peak.Median < 1<<20 || s.RowRate.Median <= 0 || s.HeapRate.Median <= 0) {
+			t.Errorf("%v: %+v", s.Setting, s)
+		}
+		if s.Kind == KindFloor {
+			if export := find(r, KindExport, s.Setting); export != nil && export.Copied != s.Copied {
+				t.Errorf("%v: the export copied %d bytes, the floor %d", s.Setting, export.Copied, s.Copied)
+			}
+		}
+		if (s.Kind == KindEncode || s.Kind == KindDecode) && s.Rows != r.Sample.Rows {
+			t.Errorf("%s dealt with %d rows", s.Kind, s.Rows)
+		}
+	}
+	if kinds[KindExport] < 6 || kinds[KindFloor] < 4 || kinds[KindDecode] != 2 || kinds[KindEncode] != 2 || kinds[KindWrite] != 1 {
+		t.Errorf("got %v", kinds)
+	}
+	if !r.Server.Local {
+		t.Error("the server's processes are on this machine, and were not seen")
+	}
+	if r.Bottleneck.Name == "" || r.Recommendation.Flags == "" || len(r.Factors) != 5 {
+		t.Errorf("got %+v, %+v", r.Bottleneck, r.Recommendation)
+	}
+	text := r.Text()
+	for _, want := range []string{"public.t (table, 3 columns)", "export (base)", "floor ", "Bottleneck: " + r.Bottleneck.Name, r.Recommendation.Flags, fmt.Sprintf("--seed %d", cfg.Seed)} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+func find(r *Report, kind string, s Setting) *Series {
+	for i := range r.Series {
+		if r.Series[i].Kind == kind && r.Series[i].Setting == s {
+			return &r.Series[i]
+		}
+	}
+	return nil
+}
+
+// What has no blocks is read whole, which is said; asked for a sample of it, the bench refuses.
+func TestWhole(t *testing.T) {
+	conn := database(t, 300)
+	for _, job := range []export.Job{{Table: "v"}, {SQL: "SELECT id, count(*) AS n FROM t GROUP BY id"}} {
+		cfg := benchConfig(t, conn, job)
+		cfg.Sweep = Sweep{[]int{1}, []string{"binary"}, []int64{0}, []string{"snappy"}, []int64{1000}}
+		cfg.Rows, cfg.Rounds = 100, 1
+		r, err := Run(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Sample.Rows != 300 || r.Sample.Part != 1 || len(r.Warnings) == 0 || !strings.Contains(r.Warnings[0], "no sample can be taken of it, every run reads it whole (one chunk: ") {
+			t.Errorf("%+v: sample %+v, warnings %q", job, r.Sample, r.Warnings)
+		}
+		cfg.Asked = true
+		if _, err := Run(t.Context(), cfg); !errors.As(err, new(*SampleError)) {
+			t.Errorf("%+v: got %v", job, err)
+		}
+	}
+}
+
+func TestEmpty(t *testing.T) {
+	conn := database(t, 0)
+	for _, job := range []export.Job{{Table: "t"}, {Table: "v"}, {SQL: "SELECT 1 AS x WHERE false"}} {
+		if _, err := Run(t.Context(), benchConfig(t, conn, job)); !errors.As(err, new(*EmptyError)) {
+			t.Errorf("%+v: got %v", job, err)
+		}
+	}
+}
+
+// A run that fails or is cancelled ends the bench, with nothing left (benchConfig looks).
+func TestFailure(t *testing.T) {
+	conn := database(t, 3000)
+	cfg := benchConfig(t, conn, export.Job{Table: "t"})
+	broken, runs := errors.New("broken"), 0
+	cfg.Measure = func(ctx context.Context, s Spec) (Outcome, error) {
+		if runs++; runs == 5 {
+			if err := os.WriteFile(filepath.Join(s.Dir, "half"), nil, 0o600); err != nil {
+				t.Error(err)
+			}
+			return Outcome{}, broken
+		}
+		return Measure(ctx, conn, s)
+	}
+	if _, err := Run(t.Context(), cfg); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cfg.Measure = func(ctx context.Context, s Spec) (Outcome, error) {
+		cancel(broken)
+		return Measure(ctx, conn, s)
+	}
+	if _, err := Run(ctx, cfg); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestOutcomeOfKinds(t *testing.T) {
+	conn := database(t, 3000)
+	spec := Spec{Setting: defaults, Table: "t", Memory: 64 << 20, Dir: t.TempDir(), Bytes: 3 << 20}
+	spec.Kind = KindWrite
+	if o, err := Measure(t.Context(), conn, spec); err != nil || o.Output != 3<<20 || o.Wall <= 0 {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	if info, err := os.Stat(filepath.Join(spec.Dir, "bytes")); err != nil || info.Size() != 3<<20 {
+		t.Errorf("wrote %v: %v", info, err)
+	}
+	for _, bad := range []Spec{{Kind: "else", Setting: defaults}, {Kind: KindExport, Setting: Setting{Transport: "text", Compression: "none"}}, {Kind: KindExport, Setting: Setting{Transport: "csv", Compression: "zip"}}} {
+		if _, err := Measure(t.Context(), conn, bad); err == nil {
+			t.Errorf("%+v: no error", bad)
+		}
+	}
+}
+
+// The server's CPU time and its waits are those of the run's processes. A pooler's or a stranger's number is no process of the server.
+func TestWatch(t *testing.T) {
+	conn := database(t, 10)
+	spec := Spec{
+		Kind: KindFloor, Setting: defaults, Memory: 64 << 20, Dir: t.TempDir(),
+		SQL: "SELECT k, sum(sqrt(k + j)) AS s FROM generate_series(1, 300) k, generate_series(1, 10000) j GROUP BY k",
+	}
+	o, err := Measure(t.Context(), conn, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !o.Local || o.ServerCPU < 0.3*o.Wall*0.5 || o.ServerCPU > 2*o.Wall || o.Waits.Running == 0 {
+		t.Errorf("got %+v", o)
+	}
+	if isBackend(uint32(os.Getpid()), conn.User) || isBackend(1<<30, conn.User) {
+		t.Error("what is no server's process is taken for one")
+	}
+}
