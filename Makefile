@@ -68,7 +68,7 @@ soak: setup ## run the tests named TestSoak… for SOAKTIME (10m) each, with the
 	FAST_EXPORT_SOAK=$(SOAKTIME) FAST_EXPORT_PG_MAJORS="$(MAJORS)" $(GO) run ./internal/tools/gotest -race -timeout 0 -count 1 -run '^TestSoak' ./...
 
 .PHONY: bench
-bench: build ## measure against today's way, other tools and the floor (BENCHFLAGS, as --rounds 3)
+bench: build ## measure against today's way, other tools and the floor, then by fast-export bench (BENCHFLAGS, as --rounds 3)
 	@test -x "$(FAST_EXPORT_CACHE)/venv-bench/bin/python" || $(PYTHON) -m venv "$(FAST_EXPORT_CACHE)/venv-bench"
 	@"$(FAST_EXPORT_CACHE)/venv-bench/bin/pip" install --quiet --disable-pip-version-check -r bench/peers/requirements.txt
 	$(GO) run ./internal/tools/peers -python "$(FAST_EXPORT_CACHE)/venv-bench/bin/python" -- $(BENCHFLAGS)

@@ -415,6 +415,9 @@ func (a *app) measure(ctx context.Context, conn settings, spec bench.Spec) (benc
 	// A terminal's Ctrl-C goes to a whole group of processes; this one is told by its standard input.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
+		if ctx.Err() != nil {
+			return out.Outcome, context.Cause(ctx)
+		}
 		return out.Outcome, fmt.Errorf("start a run: %w", err)
 	}
 	_, werr := stdin.Write(input)

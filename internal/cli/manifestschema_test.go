@@ -73,7 +73,13 @@ func TestManifestSchemaDocument(t *testing.T) {
 
 // docs/manifest.md lists the fields under the JSON paths by which jq finds them.
 func TestManifestDocument(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "manifest.md"))
+	fieldTable(t, "manifest.md", reflect.TypeFor[export.Manifest]())
+}
+
+// fieldTable keeps the table of a struct's fields in a document.
+func fieldTable(t *testing.T, doc string, rt reflect.Type) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", doc))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,13 +99,13 @@ func TestManifestDocument(t *testing.T) {
 			}
 		}
 	}
-	list(reflect.TypeFor[export.Manifest](), "")
+	list(rt, "")
 	before, rest, ok := strings.Cut(string(text), "<!-- generated -->\n")
 	_, after, ended := strings.Cut(rest, "<!-- end -->")
 	if !ok || !ended {
-		t.Fatal("docs/manifest.md has no place for the fields")
+		t.Fatalf("docs/%s has no place for the fields", doc)
 	}
-	document(t, "manifest.md", before+"<!-- generated -->\n"+table+"<!-- end -->"+after)
+	document(t, doc, before+"<!-- generated -->\n"+table+"<!-- end -->"+after)
 }
 
 // A manifest is what its schema says, and the schema does not say yes to everything.

@@ -3,7 +3,6 @@ package pgtest
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -56,25 +55,8 @@ func (b *PgBouncer) DSN(database string) string {
 	return fmt.Sprintf("host=%s port=%d user=postgres dbname=%s", b.srv.Dir(), b.port, database)
 }
 
-// pgbouncerProgram finds the system's, or the one that `make test` unpacked from Debian's packages, with the libraries beside it.
+// pgbouncerProgram finds the system's, or the one that `make test` unpacked.
 func pgbouncerProgram(t testing.TB) (path string, env []string) {
 	t.Helper()
-	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path, nil
-		}
-	}
-	cache, err := cacheDir()
-	if err != nil {
-		t.Fatal(err)
-	}
-	path = filepath.Join(cache, "deb", "usr", "sbin", "pgbouncer")
-	if _, err := os.Stat(path); err != nil {
-		t.Fatal("no pgbouncer; `make test` fetches one, `apt-get install pgbouncer` installs one")
-	}
-	libraries, err := filepath.Glob(filepath.Join(cache, "deb", "usr", "lib", "*-linux-gnu*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path, []string{"LD_LIBRARY_PATH=" + strings.Join(libraries, ":")}
+	return unpacked(t, "pgbouncer", []string{"pgbouncer", "/usr/sbin/pgbouncer"}, "deb", "usr/sbin/pgbouncer")
 }

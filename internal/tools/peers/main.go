@@ -1,5 +1,5 @@
 // Peers measures fast-export beside other tools: it starts a throwaway Postgres with the benchmark's tables and runs
-// bench/peers/peers.py on it, a table at a time.
+// bench/peers/peers.py on it, a table at a time, and then fast-export's own bench.
 //
 //	go run ./internal/tools/peers -python .cache/venv-bench/bin/python -rows 1000000 -- --rounds 5
 //
@@ -66,14 +66,24 @@ func run(ctx context.Context) (err error) {
 			key = `"diaSourceId"`
 		}
 		args := append([]string{"bench/peers/peers.py", "--dsn", *dsn, "--table", table, "--key", key, "--fast-export", *binary}, flag.Args()...)
-		cmd := exec.CommandContext(ctx, *python, args...)
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-		if err := cmd.Run(); err != nil {
+		if err := call(ctx, *python, args...); err != nil {
 			return fmt.Errorf("bench/peers/peers.py: %w", err)
 		}
 	}
+	for _, table := range strings.Split(*tables, ",") {
+		if err := call(ctx, *binary, "bench", "--dsn", *dsn, "--table", table); err != nil {
+			return fmt.Errorf("%s bench: %w", *binary, err)
+		}
+	}
 	return nil
+}
+
+// call runs a program, which a signal ends in order.
+func call(ctx context.Context, program string, args ...string) error {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	return cmd.Run()
 }
 
 func load(ctx context.Context, dsn string, scripts ...string) error {

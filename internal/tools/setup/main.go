@@ -1,5 +1,5 @@
-// Command setup puts what the tests need and the system lacks into a cache directory: the Postgres majors, PgBouncer, and a Python
-// environment with the packages of requirements.txt. Done once, it takes no time. `make test` runs it.
+// Command setup puts what the tests need and the system lacks into a cache directory: the Postgres majors, PgBouncer, a browser,
+// benchstat, and a Python environment with the packages of requirements.txt. Done once, it takes no time. `make test` runs it.
 //
 //	go run ./internal/tools/setup [-cache .cache] [-majors "13 14 15 16 17 18"] [-python python3]
 package main
@@ -61,7 +61,15 @@ func run(ctx context.Context, cache string, majors []string, python string) erro
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return fetchMajors(ctx, cache, majors) })
 	group.Go(func() error { return makeEnvironment(ctx, filepath.Join(cache, "venv"), python) })
-	group.Go(func() error { return unpackPgBouncer(ctx, filepath.Join(cache, "deb")) })
+	group.Go(func() error {
+		for _, d := range debian { // one after the other: apt-get locks
+			if err := d.unpack(ctx, cache); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	group.Go(func() error { return installBenchstat(ctx, filepath.Join(cache, "bin")) })
 	return group.Wait()
 }
 
@@ -132,19 +140,56 @@ func makeEnvironment(ctx context.Context, dir, python string) error {
 	return nil
 }
 
-// unpackPgBouncer puts the pooler that tests place before servers, and those of its libraries that the system lacks, into dir, from the
-// system's own package sources and without installing anything: that takes no root.
-func unpackPgBouncer(ctx context.Context, dir string) error {
-	for _, name := range []string{"pgbouncer", "/usr/sbin/pgbouncer", filepath.Join(dir, "usr", "sbin", "pgbouncer")} {
+// benchstat, which reads what the bench writes in the Go benchmark format. It is a tool, no part of the program.
+const benchstat = "golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da"
+
+// installBenchstat builds it into dir. A stamp tells which version is there.
+func installBenchstat(ctx context.Context, dir string) error {
+	stamp := filepath.Join(dir, "benchstat.version")
+	if content, err := os.ReadFile(stamp); err == nil && string(content) == benchstat {
+		return nil
+	}
+	start := time.Now()
+	cmd := exec.CommandContext(ctx, "go", "install", benchstat)
+	cmd.Env = append(os.Environ(), "GOBIN="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go install %s: %w: %s", benchstat, err, lastLine(out))
+	}
+	if err := os.WriteFile(stamp, []byte(benchstat), 0o644); err != nil {
+		return err
+	}
+	fmt.Printf("setup: benchstat in %.1f s\n", time.Since(start).Seconds())
+	return nil
+}
+
+// debPackage is a program of Debian's packages that tests need: the system's, else one that is unpacked into the cache.
+type debPackage struct {
+	name   string   // of the package
+	why    string   // what for
+	system []string // as it may be called where it is installed
+	dir    string   // in the cache
+	path   string   // of the program in there
+}
+
+var debian = []debPackage{
+	{"pgbouncer", "the tests put one in front of servers", []string{"pgbouncer", "/usr/sbin/pgbouncer"}, "deb", "usr/sbin/pgbouncer"},
+	{"chromium", "the tests open pages in it", []string{"chromium", "chromium-browser", "google-chrome"}, "chromium", "usr/lib/chromium/chromium"},
+}
+
+// unpack puts the program, and those of its libraries that the system lacks, into its directory of the cache, from the system's own
+// package sources and without installing anything: that takes no root.
+func (d debPackage) unpack(ctx context.Context, cache string) error {
+	dir := filepath.Join(cache, d.dir)
+	for _, name := range append(d.system, filepath.Join(dir, d.path)) {
 		if _, err := exec.LookPath(name); err == nil {
 			return nil
 		}
 	}
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return errors.New("no pgbouncer: install it, the tests put one in front of servers")
+		return fmt.Errorf("no %s: install it, %s", d.name, d.why)
 	}
 	start := time.Now()
-	temp, err := os.MkdirTemp(filepath.Dir(dir), ".deb-")
+	temp, err := os.MkdirTemp(cache, ".deb-")
 	if err != nil {
 		return err
 	}
@@ -155,9 +200,9 @@ func unpackPgBouncer(ctx context.Context, dir string) error {
 		cmd.Dir = temp
 		return cmd.Output()
 	}
-	const advice = "cannot get pgbouncer from the system's packages: run `apt-get install pgbouncer` as root (before it `apt-get update`)"
+	advice := fmt.Sprintf("cannot get %[1]s from the system's packages: run `apt-get install %[1]s` as root (before it `apt-get update`)", d.name)
 	// What an installation would fetch: lines like 'http://…/pgbouncer_1.18.0-1_amd64.deb' pgbouncer_1.18.0-1_amd64.deb 213380 SHA256:….
-	uris, err := apt("--print-uris", "--yes", "--no-install-recommends", "install", "pgbouncer")
+	uris, err := apt("--print-uris", "--yes", "--no-install-recommends", "install", d.name)
 	if err != nil {
 		return errors.New(advice)
 	}
@@ -180,13 +225,13 @@ func unpackPgBouncer(ctx context.Context, dir string) error {
 			return fmt.Errorf("unpack %s: %w: %s", filepath.Base(archive), err, lastLine(out))
 		}
 	}
-	if _, err := os.Stat(filepath.Join(temp, "root", "usr", "sbin", "pgbouncer")); err != nil {
+	if _, err := os.Stat(filepath.Join(temp, "root", d.path)); err != nil {
 		return errors.New(advice)
 	}
 	if err := os.Rename(filepath.Join(temp, "root"), dir); err != nil {
 		return err
 	}
-	fmt.Printf("setup: PgBouncer in %.1f s\n", time.Since(start).Seconds())
+	fmt.Printf("setup: %s in %.1f s\n", d.name, time.Since(start).Seconds())
 	return nil
 }
 

@@ -92,3 +92,28 @@ func TestMajors(t *testing.T) {
 	}
 	t.Logf("all majors in %s", time.Since(start))
 }
+
+func TestPackagesSayWhatToInstall(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	for _, d := range debian {
+		d.system = nil
+		err := d.unpack(t.Context(), t.TempDir())
+		if want := "no " + d.name + ": install it, " + d.why; err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	// What is there is left alone.
+	for _, d := range debian {
+		cache := t.TempDir()
+		path := filepath.Join(cache, d.dir, d.path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, nil, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.unpack(t.Context(), cache); err != nil {
+			t.Error(err)
+		}
+	}
+}
