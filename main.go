@@ -33,6 +33,7 @@ func run() int {
 	}()
 	// A reader that goes away (fast-export … | head) makes writes fail in place of killing the process with its temp files left.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	signal.Ignore(syscall.SIGXFSZ) // a file beyond ulimit -f: the write fails, and says which
 
 	args := os.Args[1:]
 	if filepath.Base(os.Args[0]) == "extract-catalog" { // a link to the program, for those who type the old tool's name

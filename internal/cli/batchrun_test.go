@@ -364,8 +364,8 @@ func TestExportOfASchema(t *testing.T) {
 		{[]string{"--schema", "s", "--out-dir", dir, "--include", `"x`}, codeUsage, "error: pattern \"x: a double quote is not closed\n"},
 		{[]string{"--schema", "s", "--out-dir", dir + "/none", "--include", "a"}, codeTarget, "error: directory " + dir + "/none: no such file or directory\nhint: directories are never made: mkdir -p makes one\n"},
 		{[]string{"--schema", "s", "--out-dir", dir, "--no-clobber", "--exclude", "v", "--exclude", "p"}, codeTarget, "error: 2 exports can't be done, and nothing was exported\n" +
-			dir + "/A%2Fb.parquet: " + dir + "/A%2Fb.parquet exists and is not to be replaced (give another --out, or --overwrite to replace it)\n" +
-			dir + "/a.parquet: " + dir + "/a.parquet exists and is not to be replaced (give another --out, or --overwrite to replace it)\n"},
+			dir + "/A%2Fb.parquet: " + dir + "/A%2Fb.parquet exists and is not to be replaced (give another --out; without --no-clobber it would be replaced)\n" +
+			dir + "/a.parquet: " + dir + "/a.parquet exists and is not to be replaced (give another --out; without --no-clobber it would be replaced)\n"},
 	} {
 		if got := live(t, dsn, c.args...); got.code != c.code || got.stderr != c.want {
 			t.Errorf("%q: got %+v", c.args, got)

@@ -303,6 +303,9 @@ func judge(err error) verdict {
 		v.code, v.message, v.hint = codeTarget, e.Error(), e.Hint
 		if info, err := os.Lstat(e.Path); err == nil && info.Mode().IsRegular() {
 			v.hint = "give another --out, or --overwrite to replace it"
+			if e.Hint == "" { // --no-clobber
+				v.hint = "give another --out; without --no-clobber it would be replaced"
+			}
 		}
 		return v
 	}
