@@ -137,7 +137,7 @@ func (e *leafEncoder) startChunk() {
 	case e.hint == Auto:
 		e.inDict = true
 	case e.hint == Dictionary:
-		e.inDict, e.confirmed = true, true
+		e.inDict, e.confirmed, e.other = true, true, Plain // as other writers have it
 	default:
 		e.inDict, e.other = false, e.hint
 	}

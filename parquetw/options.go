@@ -100,7 +100,7 @@ type Encoding uint8
 const (
 	Auto            Encoding = iota
 	Plain                    // values one behind the other
-	Dictionary               // indices into the row group's values; gives up where the dictionary would grow too large
+	Dictionary               // indices into the row group's values; Plain from where the dictionary would grow too large
 	ByteStreamSplit          // floats: first bytes together, second bytes together, …
 	Delta                    // integers: packed differences to the value before; text and bytes: packed lengths, then the bytes
 )
