@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,8 +58,9 @@ func TestFreshRepositories(t *testing.T) {
 			compareTables(t, dir, repo)
 		})
 	}
-	t.Run("judge", func(t *testing.T) { judge(t, filepath.Join(dir, "sqlite_plain")) })
-	t.Run("judge zoo", func(t *testing.T) { judgeZoo(t, filepath.Join(dir, "zoo")) })
+	t.Run("judge", func(t *testing.T) {
+		judge(t, slices.Concat(outputs(t, filepath.Join(dir, "sqlite_plain")), []string{"--"}, zooOutputs(t, filepath.Join(dir, "zoo"))))
+	})
 }
 
 // TestPostgresRepositories does the same with registries in Postgres, one of them behind a pooler that gives each
@@ -94,7 +96,7 @@ func TestPostgresRepositories(t *testing.T) {
 			}
 		})
 	}
-	t.Run("judge", func(t *testing.T) { judge(t, filepath.Join(dir, "pg_namekey")) })
+	t.Run("judge", func(t *testing.T) { judge(t, outputs(t, filepath.Join(dir, "pg_namekey"))) })
 	repo := filepath.Join(dir, "pg_plain")
 	original, err := os.ReadFile(filepath.Join(repo, "butler.yaml"))
 	if err != nil {
@@ -177,11 +179,27 @@ func sqlalchemyURL(dsn, database string) string {
 	return fmt.Sprintf("postgresql+psycopg2://%s@/%s?host=%s&port=%s", kv["user"], database, url.QueryEscape(kv["host"]), kv["port"])
 }
 
-// judge extracts in several ways, writes each result as a Parquet file, and lets Python do the same with Butler: the
-// same datasets in the same row groups, the same rows bit for bit, and a file that Butler and astropy read back.
-func judge(t *testing.T, repo string) {
+// judge lets Python do the same with Butler as extracted files claim to be: the same datasets in the same row groups, the
+// same rows bit for bit, and a file that Butler and astropy read back. The arguments are those of testdata/judge.py, which
+// takes longer to start than to compare.
+func judge(t *testing.T, args []string) {
 	t.Helper()
-	var args []string
+	files := 0
+	for _, a := range args {
+		if strings.HasSuffix(a, ".parquet") {
+			files++
+		}
+	}
+	said := python(t, append([]string{"testdata/judge.py"}, args...)...)
+	if n := strings.Count(said, "same\n"); n != files {
+		t.Errorf("%d of %d are the same:\n%s", n, files, said)
+	}
+}
+
+// outputs extracts in several ways and gives the judge's arguments.
+func outputs(t *testing.T, repo string) []string {
+	t.Helper()
+	args := []string{repo}
 	out := t.TempDir()
 	for i, c := range []struct {
 		o    Options
@@ -204,16 +222,13 @@ func judge(t *testing.T, repo string) {
 		writeParquet(t, c.o, file)
 		args = append(args, file, c.spec)
 	}
-	said := python(t, append([]string{"testdata/judge.py", repo}, args...)...)
-	if n := strings.Count(said, "same\n"); n != len(args)/2 {
-		t.Errorf("%d of %d are the same:\n%s", n, len(args)/2, said)
-	}
+	return args
 }
 
-// judgeZoo lets Python read back files made of odd names, units and headers.
-func judgeZoo(t *testing.T, repo string) {
+// zooOutputs makes files of odd names, units and headers, and gives the judge's arguments.
+func zooOutputs(t *testing.T, repo string) []string {
 	t.Helper()
-	var args []string
+	args := []string{repo}
 	out := t.TempDir()
 	for id, name := range detectorNames(t, repo) {
 		_, name, _ := strings.Cut(name, "_")
@@ -227,13 +242,10 @@ func judgeZoo(t *testing.T, repo string) {
 		writeParquet(t, Options{Repo: repo, Collections: []string{"zoo"}, DatasetType: "zoo", Where: where}, file)
 		args = append(args, file, fmt.Sprintf(`{"collections": ["zoo"], "type": "zoo", "where": "instrument = 'Cam1' AND %s", "units_differ": %t}`, where, name == "units"))
 	}
-	if len(args) != 20 {
+	if len(args) != 21 {
 		t.Fatalf("%d files", len(args)/2)
 	}
-	said := python(t, append([]string{"testdata/judge.py", repo}, args...)...)
-	if n := strings.Count(said, "same\n"); n != len(args)/2 {
-		t.Errorf("%d of %d are the same:\n%s", n, len(args)/2, said)
-	}
+	return args
 }
 
 // writeParquet extracts into a Parquet file, by arrow-go: what the program's own writer makes of batches is tested with it.

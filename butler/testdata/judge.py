@@ -1,6 +1,6 @@
 """Do with Butler what a file claims to be, and compare.
 
-  judge.py REPO FILE SPEC [FILE SPEC ...]
+  judge.py REPO FILE SPEC [FILE SPEC ...] [-- REPO FILE SPEC ...]
 
 SPEC is JSON: collections, and any of type, where, find_first, ids, target, columns, data_id, units_differ. Prints "same" for each file that
 holds, row group for row group and bit for bit, what butler.get gives, and that Butler and astropy read back with names, units and shapes.
@@ -104,9 +104,13 @@ def compare(b, path, spec):
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    with Butler.from_config(sys.argv[1]) as b:
-        for path, spec in zip(sys.argv[2::2], sys.argv[3::2]):
-            try:
-                compare(b, path, json.loads(spec))
-            except Exception as err:
-                print(f"{path} {spec}: {type(err).__name__}: {err}")
+    args = sys.argv[1:]
+    while args:
+        end = args.index("--") if "--" in args else len(args)
+        (repo, *pairs), args = args[:end], args[end + 1:]
+        with Butler.from_config(repo) as b:
+            for path, spec in zip(pairs[::2], pairs[1::2]):
+                try:
+                    compare(b, path, json.loads(spec))
+                except Exception as err:
+                    print(f"{path} {spec}: {type(err).__name__}: {err}")
