@@ -25,7 +25,7 @@ BENCHFLAGS ?=
 
 .PHONY: help
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: need-go ## build bin/fast-export, a static binary
@@ -72,6 +72,11 @@ bench: build ## measure against today's way, other tools and the floor, then by 
 	@test -x "$(FAST_EXPORT_CACHE)/venv-bench/bin/python" || $(PYTHON) -m venv "$(FAST_EXPORT_CACHE)/venv-bench"
 	@"$(FAST_EXPORT_CACHE)/venv-bench/bin/pip" install --quiet --disable-pip-version-check -r bench/peers/requirements.txt
 	$(GO) run ./internal/tools/peers -python "$(FAST_EXPORT_CACHE)/venv-bench/bin/python" -- $(BENCHFLAGS)
+
+.PHONY: bench-butler
+bench-butler: build setup ## measure fast-export butler against the Python way (BENCHFLAGS, as --rounds 3); 4 GB in the cache
+	@test -f "$(FAST_EXPORT_CACHE)/bench-butler/made" || "$(FAST_EXPORT_CACHE)/venv/bin/python" bench/butler/make_repos.py "$(FAST_EXPORT_CACHE)/bench-butler"
+	"$(FAST_EXPORT_CACHE)/venv/bin/python" bench/butler/bench.py --repos "$(FAST_EXPORT_CACHE)/bench-butler" --scratch "$(FAST_EXPORT_CACHE)" --binary bin/fast-export $(BENCHFLAGS)
 
 .PHONY: golden
 golden: setup ## rewrite the files that tests compare with: docs/types.md and others
