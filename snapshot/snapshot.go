@@ -450,49 +450,72 @@ func (s *Snapshot) current(ctx context.Context, conn *pgx.Conn) (string, error) 
 // rewritten in between, which the locks rule out only where they came before the snapshot. relfilenode in pg_class is
 // read under the snapshot, pg_relation_filenode reads the present; 0 is a relation without a file of its own.
 func (s *Snapshot) unchanged(ctx context.Context) error {
-	for _, r := range s.rels {
-		var name *string
-		var same bool
-		err := s.conn.QueryRow(ctx, `SELECT (SELECT c.oid::pg_catalog.regclass::text FROM pg_catalog.pg_class c WHERE c.oid = $1),
-			COALESCE(pg_catalog.to_regclass($2)::oid = $1, false)`, r.OID, r.Name).Scan(&name, &same)
-		if err != nil {
-			return fmt.Errorf("check %s: %w", r.Name, err)
-		}
-		switch {
-		case name == nil:
-			return &ChangedError{Relation: r.Name, What: "made"}
-		case !same:
-			return &ChangedError{Relation: r.Name, What: "renamed or replaced"}
-		}
-		rows, err := s.conn.Query(ctx, `
-			WITH RECURSIVE tree(oid) AS (
-				SELECT $1::oid UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree t ON i.inhparent = t.oid)
-			SELECT c.oid::pg_catalog.regclass::text, pg_catalog.pg_relation_filenode(c.oid) IS NULL
-			FROM tree JOIN pg_catalog.pg_class c USING (oid)
-			WHERE c.relkind IN ('r', 'm', 't') AND c.relfilenode <> 0
-				AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode`, r.OID)
-		if err != nil {
-			return fmt.Errorf("check %s: %w", r.Name, err)
-		}
-		for rows.Next() {
-			var n string
-			var gone bool
-			if err := rows.Scan(&n, &gone); err != nil {
-				rows.Close()
-				return fmt.Errorf("check %s: %w", r.Name, err)
-			}
-			what := "rewritten or truncated"
-			if gone {
-				what = "dropped"
-			}
-			rows.Close()
-			return &ChangedError{Relation: n, What: what}
-		}
-		if err := rows.Err(); err != nil {
-			return fmt.Errorf("check %s: %w", r.Name, err)
-		}
+	if len(s.rels) == 0 {
+		return nil
 	}
-	return nil
+	oids, names := make([]uint32, len(s.rels)), make([]string, len(s.rels))
+	late := s.slot != nil || s.opt.Adopt != ""
+	for i, r := range s.rels {
+		oids[i], names[i] = r.OID, r.Name
+		late = late || r.Select != ""
+	}
+	if err := s.changed(ctx, `
+		SELECT r.name, CASE WHEN c.oid IS NULL THEN 'made' ELSE 'renamed or replaced' END
+		FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::text[])) WITH ORDINALITY r(oid, name, place) LEFT JOIN pg_catalog.pg_class c ON c.oid = r.oid
+		WHERE c.oid IS NULL OR pg_catalog.to_regclass(r.name)::oid IS DISTINCT FROM r.oid ORDER BY place LIMIT 1`, oids, names); err != nil {
+		return err
+	}
+	if err := s.changed(ctx, treeOf+`
+		SELECT c.oid::pg_catalog.regclass::text, CASE WHEN pg_catalog.pg_relation_filenode(c.oid) IS NULL THEN 'dropped' ELSE 'rewritten or truncated' END
+		FROM tree JOIN pg_catalog.pg_class c USING (oid)
+		WHERE c.relkind IN ('r', 'm', 't') AND c.relfilenode <> 0
+			AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode LIMIT 1`, oids); err != nil {
+		return err
+	}
+	if !late {
+		return nil
+	}
+	return s.changed(ctx, alteredQuery, oids)
+}
+
+// treeOf is the relations $1 and all their members as the snapshot has them.
+const treeOf = `
+WITH RECURSIVE tree(oid) AS (
+	SELECT pg_catalog.unnest($1::oid[]) UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree t ON i.inhparent = t.oid)`
+
+// alteredQuery finds what a statement would mean something else by now than it meant to the snapshot, although no file was rewritten:
+// names of columns, their types and NOT NULL (which the planner relies on), a view's query, a computed column's expression, partitions.
+// The server plans by the catalog of this moment, which a query under the snapshot cannot see. It does see that a row of the catalog was
+// replaced or deleted since: by xmax, which counts where that transaction has committed. Its upper half is that of the
+// snapshot's own, one more or one less.
+const alteredQuery = treeOf + `,
+altered(oid, what, x) AS (
+	SELECT a.attrelid, 'altered (column ' || pg_catalog.quote_ident(a.attname) || ')', a.xmax FROM pg_catalog.pg_attribute a
+		JOIN tree ON a.attrelid = tree.oid WHERE a.attnum > 0 AND NOT a.attisdropped AND a.xmax <> '0'
+	UNION ALL SELECT r.ev_class, 'defined anew', r.xmax FROM pg_catalog.pg_rewrite r JOIN tree ON r.ev_class = tree.oid WHERE r.xmax <> '0'
+	UNION ALL SELECT d.adrelid, 'altered (column ' || pg_catalog.quote_ident(a.attname) || ')', d.xmax FROM pg_catalog.pg_attrdef d JOIN tree ON d.adrelid = tree.oid
+		JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE a.attgenerated <> '' AND d.xmax <> '0'
+	UNION ALL SELECT i.inhparent, 'parted from ' || i.inhrelid::pg_catalog.regclass::text, i.xmax FROM pg_catalog.pg_inherits i
+		JOIN tree ON i.inhparent = tree.oid WHERE i.xmax <> '0'
+), now(x) AS (SELECT pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot())
+), whole AS (
+	SELECT a.oid, a.what, (n.x & -4294967296) + a.x::text::bigint AS x, n.x AS now FROM altered a, now n
+)
+SELECT oid::pg_catalog.regclass::text, what FROM whole
+WHERE pg_catalog.txid_status(x + CASE WHEN x - now > 2147483648 THEN -4294967296 WHEN now - x > 2147483648 THEN 4294967296 ELSE 0 END) = 'committed'
+ORDER BY what LIKE 'altered%', what LIMIT 1`
+
+// changed makes a *ChangedError of the first row, a relation and what became of it, that the query gives.
+func (s *Snapshot) changed(ctx context.Context, query string, args ...any) error {
+	var e ChangedError
+	err := s.conn.QueryRow(ctx, query, args...).Scan(&e.Relation, &e.What)
+	switch {
+	case err == nil:
+		return &e
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	}
+	return fmt.Errorf("look whether what is to be read has changed: %w", err)
 }
 
 // Recheck repeats the check that no relation changed under the snapshot. Call it once the workers are in: whoever locked

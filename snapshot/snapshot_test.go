@@ -157,12 +157,20 @@ func TestChangedBetweenSnapshotAndLock(t *testing.T) {
 		{"a leaf", "p", "TRUNCATE p1", "rewritten or truncated", false},
 		{"refresh", "m", "REFRESH MATERIALIZED VIEW m", "rewritten or truncated", true},
 		{"by a select", "t", "TRUNCATE t", "rewritten or truncated", true},
+		{"columns change places", "t", "ALTER TABLE t RENAME i TO x; ALTER TABLE t RENAME j TO i; ALTER TABLE t RENAME x TO j", "altered (column i)", false},
+		{"the same by a select", "t", "ALTER TABLE t RENAME i TO x; ALTER TABLE t RENAME j TO i; ALTER TABLE t RENAME x TO j", "altered (column i)", true},
+		{"a column anew", "t", "ALTER TABLE t DROP j; ALTER TABLE t ADD j int DEFAULT 7", "altered (column j)", false},
+		{"a type without a rewrite", "t", "ALTER TABLE t ALTER s TYPE varchar(20)", "altered (column s)", false},
+		{"not null", "t", "ALTER TABLE t ALTER j SET NOT NULL", "altered (column j)", false},
+		{"a leaf's column", "p", "ALTER TABLE p DROP j; ALTER TABLE p ADD j int DEFAULT 7", "altered (column j)", false},
+		{"a view", "v", "CREATE OR REPLACE VIEW v AS SELECT j AS i FROM w", "defined anew", false},
+		{"detached", "p", "ALTER TABLE p DETACH PARTITION p1", "parted from p1", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dsn := pgtest.Database(t)
-			pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS i", "CREATE INDEX t_i ON t (i)",
-				"CREATE MATERIALIZED VIEW m AS SELECT generate_series(1, 1000) AS i",
-				"CREATE TABLE p (i int) PARTITION BY RANGE (i)", "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)")
+			pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT i, 1 AS j, 'x'::varchar(10) AS s FROM generate_series(1, 1000) AS i", "CREATE INDEX t_i ON t (i)",
+				"CREATE MATERIALIZED VIEW m AS SELECT generate_series(1, 1000) AS i", "CREATE TABLE w (i int, j int)", "CREATE VIEW v AS SELECT i FROM w",
+				"CREATE TABLE p (i int, j int) PARTITION BY RANGE (i)", "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)")
 			id := export(t, dsn)
 			for _, stmt := range strings.Split(c.change, ";") {
 				pgtest.Exec(t, dsn, stmt)
@@ -173,6 +181,22 @@ func TestChangedBetweenSnapshotAndLock(t *testing.T) {
 				t.Errorf("got %v, want a *ChangedError: %s", err, c.want)
 			}
 		})
+	}
+}
+
+// What was altered in vain, or to no effect on rows, must not stop anybody.
+func TestHarmlessChangesAfterTheSnapshot(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT 1 AS i, 2 AS j", "CREATE VIEW v AS SELECT i FROM t")
+	c := pgtest.Connect(t, dsn)
+	if _, err := c.Exec(t.Context(), "BEGIN; ALTER TABLE t RENAME i TO x; CREATE OR REPLACE VIEW v AS SELECT j AS i FROM t; ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	id := export(t, dsn)
+	pgtest.Exec(t, dsn, "CREATE INDEX ON t (i)", "ALTER TABLE t ADD k int DEFAULT 3", "ALTER TABLE t ADD CHECK (i > 0)", "UPDATE t SET j = 9", "ANALYZE t")
+	w := worker(t, open(t, dsn, Options{Adopt: id, Prepare: of(false, "t", "v")}))
+	if n := count(t, w.Conn(), "t WHERE j = 2"); n != 1 {
+		t.Errorf("%d rows, the adopted snapshot has 1", n)
 	}
 }
 
