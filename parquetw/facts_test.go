@@ -76,6 +76,7 @@ func TestBloomFilters(t *testing.T) {
 		field("tags", arrow.ListOfField(field("element", arrow.BinaryTypes.String, true)), true),
 		field("none", arrow.BinaryTypes.String, true), // nothing but NULL
 		field("other", arrow.PrimitiveTypes.Int64, true),
+		field("some", arrow.PrimitiveTypes.Int64, true), // folded, but not to a single block
 	}, nil)
 	rec := rowsOf(t, s, 9000, func(i int) string {
 		few := fmt.Sprint(i / 3000 * 1000)
@@ -83,13 +84,13 @@ func TestBloomFilters(t *testing.T) {
 			few = "null"
 		}
 		// What is asked for lies within the bounds of every row group, so that statistics exclude nothing.
-		return fmt.Sprintf(`{"id":%d,"few":%s,"small":%d,"name":"name %d","blob":"%08d","uuid":"00112233-4455-6677-8899-%012x","tags":["t%d",null],"other":1}`,
-			(i*7919)%9000*10, few, i%3000, i, i, i, i)
+		return fmt.Sprintf(`{"id":%d,"few":%s,"small":%d,"name":"name %d","blob":"%08d","uuid":"00112233-4455-6677-8899-%012x","tags":["t%d",null],"other":1,"some":%d}`,
+			(i*7919)%9000*10, few, i%3000, i, i, i, i, i%300*1000)
 	})
-	path := write(t, Options{RowGroupRows: 3000, Bloom: []string{"id", "few", "small", "name", "blob", "uuid", "tags", "none"}}, rec, every(9000, 777)...)
+	path := write(t, Options{RowGroupRows: 3000, Bloom: []string{"id", "few", "small", "name", "blob", "uuid", "tags", "none", "some"}}, rec, every(9000, 777)...)
 	checkIndexes(t, path, rec)
 
-	probes := []string{"id=70", "id=71", "few=1000", "few=1", "small=7::SMALLINT", "name='name 4000'", "name='name x'", "none='x'", "none=''", "other=2"}
+	probes := []string{"id=70", "id=71", "few=1000", "few=1", "small=7::SMALLINT", "name='name 4000'", "name='name x'", "none='x'", "none=''", "other=2", "some=7000", "some=7001"}
 	f := readFacts(t, path, probes...)
 	group := func(excluded []bool) (in []int) {
 		for g, e := range excluded {
@@ -105,7 +106,7 @@ func TestBloomFilters(t *testing.T) {
 			where = i / 3000
 		}
 	}
-	for i, want := range [][]int{{where}, nil, {1}, nil, {0, 1, 2}, {1}, nil, nil, nil, {0, 1, 2}} {
+	for i, want := range [][]int{{where}, nil, {1}, nil, {0, 1, 2}, {1}, nil, nil, nil, {0, 1, 2}, {0, 1, 2}, nil} {
 		p := f.Probes[i]
 		if got := group(p.Excluded); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: row groups %v are read, not %v", probes[i], got, want)
@@ -144,7 +145,7 @@ func TestBloomFilters(t *testing.T) {
 				}
 			}
 			switch name := s.Field(i).Name; {
-			case name == "few" && b.Size() != 32, name == "none" && b.Size() != 32, name == "id" && b.Size() != 4096:
+			case name == "few" && b.Size() != 32, name == "none" && b.Size() != 32, name == "id" && b.Size() != 4096, name == "some" && b.Size() != 512:
 				t.Errorf("row group %d, %s: a filter of %d bytes", g, name, b.Size())
 			case name == "id":
 				for k := range 30000 {

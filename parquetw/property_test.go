@@ -58,6 +58,19 @@ func randomOptions(g generator, s *arrow.Schema) Options {
 			opt.Encodings = append(opt.Encodings, e)
 		}
 	}
+	if g.IntN(3) == 0 {
+		opt.RowGroupBytes = 1 << g.IntN(16)
+	}
+	if g.IntN(2) == 0 { // whatever is believed, true or not
+		for range leaves {
+			opt.Priors = append(opt.Priors, Prior{Distinct: []float64{0, -1, -0.2, 5, 200}[g.IntN(5)], Present: g.Float64(), Bytes: 20 * g.Float64()})
+		}
+	}
+	for _, f := range s.Fields() {
+		if g.IntN(3) == 0 && Check(Options{Schema: s, Bloom: []string{f.Name}}) == nil {
+			opt.Bloom = append(opt.Bloom, f.Name)
+		}
+	}
 	return opt
 }
 
