@@ -62,7 +62,7 @@ def main():
             if not same(got, want):
                 bad += 1
                 if bad <= 10:
-                    print(f"row {i}, {name}: the file has {got!r}, the server {want!r}")
+                    print(f"row {i + 1}, {name}: the file has {got!r}, the server {want!r}")
     print(f"{count} rows, {(count + step - 1) // step if count else 0} compared, {bad} values differ")
     return 1 if bad else 0
 

@@ -146,7 +146,11 @@ func judge(err error) verdict {
 		return verdict{code: codeUsage, message: e.Reason}
 	}
 	if e, ok := errors.AsType[*export.PartialError](err); ok {
-		return verdict{code: codeSome, message: fmt.Sprintf("%d of %d exports failed, the others are done", e.Failed, e.Total)} // runAndTell has told why
+		v := verdict{code: codeSome, message: fmt.Sprintf("%d of %d exports failed, the others are done", e.Failed, e.Total)} // runAndTell has told why
+		if e.Failed == e.Total {
+			v.message = fmt.Sprintf("all %d exports failed", e.Total)
+		}
+		return v
 	}
 
 	// The snapshot.

@@ -37,6 +37,7 @@ func TestVerdicts(t *testing.T) {
 		{errors.New("two\nlines\x1b[31m"), 1, "error: two lines [31m"},
 		{usagef("h", "m"), 64, "error: m\nhint: h"},
 		{&export.ConfigError{Reason: "r"}, 64, "error: r"},
+		{&export.PartialError{Failed: 2, Total: 2, First: raised("42501", "permission denied for table x")}, 3, "error: all 2 exports failed"},
 		{
 			&export.PartialError{Failed: 1, Total: 2, First: raised("42501", "permission denied for table x")}, 3,
 			"error: 1 of 2 exports failed, the others are done",
