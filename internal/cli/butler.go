@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/dustin/go-humanize"
+
 	"fast-export/butler"
 	"fast-export/internal/export"
 	"fast-export/internal/progress"
@@ -225,7 +227,7 @@ func (o *butlerOptions) list(ctx context.Context, a *app, c export.Catalog) (err
 		}
 		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\n", strings.Join(id, " "), d.Run, size, place)
 	}
-	fmt.Fprintf(&b, "%s of type %s, %s, %d that cannot be read; %s left out\n", plural(int64(e.Len()), "dataset"), c.Options.DatasetType, bytesText(bytes), bad, plural(e.Repeats(), "repeat"))
+	fmt.Fprintf(&b, "%s of type %s, %s, %s that cannot be read; %s left out\n", plural(int64(e.Len()), "dataset"), c.Options.DatasetType, bytesText(bytes), humanize.Comma(int64(bad)), plural(e.Repeats(), "repeat"))
 	return a.print(b.String())
 }
 
@@ -239,11 +241,12 @@ func catalogSummary(c export.Catalog, r *export.CatalogResult) string {
 		fmt.Fprintf(&b, "%s: %s, %s, %s, %s\n", r.File.Path, plural(r.File.Rows, "row"), plural(int64(len(r.File.Columns)), "column"),
 			plural(r.File.RowGroups, "row group"), bytesText(r.File.Bytes))
 	}
-	fmt.Fprintf(&b, "%s found, %d written, %d without rows", plural(int64(s.Found), "dataset"), s.Written, s.Empty)
+	full := func(n int) string { return humanize.Comma(int64(n)) }
+	fmt.Fprintf(&b, "%s found, %s written, %s without rows", plural(int64(s.Found), "dataset"), full(s.Written), full(s.Empty))
 	if c.IDFile != "" {
-		fmt.Fprintf(&b, ", %d without a wanted id (%d of them by their statistics)", s.Unmatched, s.Excluded)
+		fmt.Fprintf(&b, ", %s without a wanted id (%s of them by their statistics)", full(s.Unmatched), full(s.Excluded))
 	}
-	fmt.Fprintf(&b, ", %d missing, %s left out\n", s.Missing, plural(s.Repeats, "repeat"))
+	fmt.Fprintf(&b, ", %s missing, %s left out\n", full(s.Missing), plural(s.Repeats, "repeat"))
 	if c.IDFile != "" {
 		fmt.Fprintf(&b, "%s read, %s wanted\n", plural(s.RowsRead, "row"), plural(int64(r.IDs), "id"))
 	}
