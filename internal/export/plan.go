@@ -158,6 +158,18 @@ func (r *run) makePlans(ctx context.Context, snap *snapshot.Snapshot) error {
 	if len(errs) > 0 {
 		return errors.Join(errs...)
 	}
+	var relations []uint32
+	for _, j := range r.jobs {
+		relations = append(relations, j.statRelations()...)
+	}
+	slices.Sort(relations)
+	stats, err := readStats(ctx, snap.Conn(), slices.Compact(relations))
+	if err != nil {
+		return err
+	}
+	for _, j := range r.jobs {
+		j.priors = priors(stats, j.plan.Columns, j.types.Leaves)
+	}
 	for _, j := range r.jobs {
 		for _, name := range slices.Sorted(maps.Keys(j.CommonTypes)) {
 			if !used[name] {
@@ -210,7 +222,7 @@ func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used
 		used[c.Name] = true
 		cols[i] = typemap.Column{Name: c.Name, OID: c.Type, Typmod: c.Typmod, NotNull: c.NotNull, Dims: c.Dims, Comment: c.Comment}
 	}
-	cat, err := catalog(ctx, conn, cols)
+	cat, err := r.catalog(ctx, conn, cols)
 	if err != nil {
 		return err
 	}
@@ -222,11 +234,6 @@ func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used
 	}
 	if j.encodings, err = parquetw.LeafEncodings(j.types.Schema, j.Encoding, withCommon(j.Encodings, j.CommonEncodings, p.Columns)); err != nil {
 		return err
-	}
-	if slices.Contains(j.encodings, parquetw.Auto) {
-		if j.priors, err = priors(ctx, conn, p.Columns, j.types.Leaves); err != nil {
-			return err
-		}
 	}
 	if err := parquetw.Check(j.writerOptions(r)); err != nil {
 		return err
@@ -242,12 +249,19 @@ func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used
 	return nil
 }
 
-func catalog(ctx context.Context, conn *pgx.Conn, cols []typemap.Column) (*typemap.Catalog, error) {
-	oids := make([]uint32, 0, len(cols))
+// catalog is what the snapshot says of the columns' types. Tables share most of theirs, so that a run of hundreds asks a
+// few times.
+func (r *run) catalog(ctx context.Context, conn *pgx.Conn, cols []typemap.Column) (*typemap.Catalog, error) {
+	asked := len(r.typeOIDs)
 	for _, c := range cols {
-		oids = append(oids, c.OID)
+		if !slices.Contains(r.typeOIDs, c.OID) {
+			r.typeOIDs = append(r.typeOIDs, c.OID)
+		}
 	}
-	rows, err := conn.Query(ctx, typemap.CatalogQuery, oids)
+	if r.types != nil && len(r.typeOIDs) == asked {
+		return r.types, nil
+	}
+	rows, err := conn.Query(ctx, typemap.CatalogQuery, r.typeOIDs)
 	if err != nil {
 		return nil, fmt.Errorf("read the types' catalog: %w", err)
 	}
@@ -255,7 +269,8 @@ func catalog(ctx context.Context, conn *pgx.Conn, cols []typemap.Column) (*typem
 	if err != nil {
 		return nil, fmt.Errorf("read the types' catalog: %w", err)
 	}
-	return typemap.NewCatalog(facts)
+	r.types, err = typemap.NewCatalog(facts)
+	return r.types, err
 }
 
 // writerOptions say what the job's file is.

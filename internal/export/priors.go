@@ -3,6 +3,7 @@ package export
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,62 +15,84 @@ import (
 // A role may be barred from pg_stats; asking nevertheless would end the snapshot's transaction.
 const statsVisible = `SELECT pg_catalog.has_table_privilege('pg_catalog.pg_stats', 'SELECT')`
 
-// statsQuery reads what the last ANALYZE found in a relation: with what inherits from it where that is known. These rows
-// are versioned as all others, so that they are the snapshot's; the view leaves out what the role may not read.
+// statsQuery reads what the last ANALYZE found in relations: with what inherits from them where that is known. These rows
+// are versioned as all others, so that they are the snapshot's; the view leaves out what the role may not read. The fence
+// (OFFSET 0) has the view asked by name, relation by relation: joined, it would be made for the whole database first.
 const statsQuery = `
-SELECT DISTINCT ON (a.attnum) a.attnum, s.n_distinct, s.null_frac, s.avg_width
+SELECT DISTINCT ON (a.attrelid, a.attnum) a.attrelid, a.attnum, s.n_distinct, s.null_frac, s.avg_width
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-	JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid
-	JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = a.attname
-WHERE c.oid = $1
-ORDER BY a.attnum, s.inherited DESC`
+	CROSS JOIN LATERAL (
+		SELECT * FROM pg_catalog.pg_stats st WHERE st.schemaname = n.nspname AND st.tablename = c.relname OFFSET 0
+	) s
+	JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = s.attname
+WHERE c.oid = ANY ($1)
+ORDER BY a.attrelid, a.attnum, s.inherited DESC`
 
-// priors are what the server's statistics say of the leaves of columns that are a relation's own; nil where they say nothing.
-//
-// conn must be inside the snapshot's transaction.
-func priors(ctx context.Context, conn *pgx.Conn, cols []chunker.ResultColumn, leaves []column.Leaf) ([]parquetw.Prior, error) {
+// statKey is a column of a relation.
+type statKey struct {
+	relation uint32
+	attnum   int16
+}
+
+// readStats gives what the server's statistics say of the columns of relations. conn must be inside the snapshot's transaction.
+func readStats(ctx context.Context, conn *pgx.Conn, relations []uint32) (map[statKey]parquetw.Prior, error) {
+	known := map[statKey]parquetw.Prior{}
+	if len(relations) == 0 {
+		return known, nil
+	}
 	var visible bool
 	if err := conn.QueryRow(ctx, statsVisible).Scan(&visible); err != nil {
-		return nil, fmt.Errorf("read the table's statistics: %w", err)
+		return nil, fmt.Errorf("read the tables' statistics: %w", err)
 	}
 	if !visible {
-		return nil, nil
+		return known, nil
+	}
+	rows, err := conn.Query(ctx, statsQuery, relations)
+	if err != nil {
+		return nil, fmt.Errorf("read the tables' statistics: %w", err)
+	}
+	var k statKey
+	var distinct, nulls float32
+	var width int32
+	if _, err := pgx.ForEachRow(rows, []any{&k.relation, &k.attnum, &distinct, &nulls, &width}, func() error {
+		known[k] = prior(float64(distinct), float64(nulls), float64(width))
+		return nil
+	}); err != nil {
+		return nil, fmt.Errorf("read the tables' statistics: %w", err)
+	}
+	return known, nil
+}
+
+// statRelations are the relations whose statistics say something of the job's leaves.
+func (j *job) statRelations() []uint32 {
+	if !slices.Contains(j.encodings, parquetw.Auto) {
+		return nil
+	}
+	var out []uint32
+	for _, c := range j.plan.Columns {
+		if c.Relation != 0 && !slices.Contains(out, c.Relation) {
+			out = append(out, c.Relation)
+		}
+	}
+	return out
+}
+
+// priors are what is known of the leaves of columns that are a relation's own; nil where that is nothing.
+func priors(known map[statKey]parquetw.Prior, cols []chunker.ResultColumn, leaves []column.Leaf) []parquetw.Prior {
+	if len(known) == 0 {
+		return nil
 	}
 	parts := make([]int, len(cols)) // leaves of a column
 	for _, l := range leaves {
 		parts[l.Column]++
 	}
-	type key struct {
-		rel    uint32
-		attnum int16
-	}
-	known := map[key]parquetw.Prior{}
-	asked := map[uint32]bool{}
 	out := make([]parquetw.Prior, len(leaves))
 	for i, l := range leaves {
-		c := cols[l.Column]
-		if c.Relation == 0 || parts[l.Column] != 1 || !l.Flat() {
-			continue
+		if c := cols[l.Column]; c.Relation != 0 && parts[l.Column] == 1 && l.Flat() {
+			out[i] = known[statKey{c.Relation, c.Attnum}]
 		}
-		if !asked[c.Relation] {
-			asked[c.Relation] = true
-			rows, err := conn.Query(ctx, statsQuery, c.Relation)
-			if err != nil {
-				return nil, fmt.Errorf("read the table's statistics: %w", err)
-			}
-			var attnum int16
-			var distinct, nulls float32
-			var width int32
-			if _, err := pgx.ForEachRow(rows, []any{&attnum, &distinct, &nulls, &width}, func() error {
-				known[key{c.Relation, attnum}] = prior(float64(distinct), float64(nulls), float64(width))
-				return nil
-			}); err != nil {
-				return nil, fmt.Errorf("read the table's statistics: %w", err)
-			}
-		}
-		out[i] = known[key{c.Relation, c.Attnum}]
 	}
-	return out, nil
+	return out
 }
 
 // prior is what a row of pg_stats means.

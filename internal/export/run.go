@@ -115,6 +115,9 @@ type run struct {
 	report progress.Reporter
 	jobs   []*job
 
+	types    *typemap.Catalog // of the types with typeOIDs, while the plans are made
+	typeOIDs []uint32
+
 	dir    string // private temp directory
 	budget *copier.Budget
 	pool   *parquetw.Pool
