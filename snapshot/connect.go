@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,8 +48,12 @@ func dial(ctx context.Context, cfg *pgx.ConnConfig) (*pgx.Conn, *pgx.ConnConfig,
 	hosts := []*pgconn.FallbackConfig{{Host: cfg.Host, Port: cfg.Port, TLSConfig: cfg.TLSConfig}}
 	hosts = append(hosts, cfg.Fallbacks...)
 	var errs []error
-	var second *pgx.ConnConfig // the first host that would do if no preferred one answers (target_session_attrs=prefer-standby)
+	var second *pgx.ConnConfig    // the first host that would do if no preferred one answers (target_session_attrs=prefer-standby)
+	silent := map[hostPort]bool{} // with TLS: not to be waited for again without it
 	for _, h := range hosts {
+		if silent[hostPort{h.Host, h.Port}] {
+			continue
+		}
 		one := cfg.Copy()
 		one.Host, one.Port, one.TLSConfig, one.Fallbacks = h.Host, h.Port, h.TLSConfig, nil
 		if cfg.ValidateConnect != nil {
@@ -70,9 +75,15 @@ func dial(ctx context.Context, cfg *pgx.ConnConfig) (*pgx.Conn, *pgx.ConnConfig,
 			one.ValidateConnect = nil
 			return conn, pin(conn, one), nil
 		}
+		if other := foreign(ctx, one, err); other != nil {
+			err = other
+		}
 		errs = append(errs, err)
 		if ctx.Err() != nil || final(err, h.TLSConfig != nil) {
 			break
+		}
+		if errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*ProtocolError)) {
+			silent[hostPort{h.Host, h.Port}] = true
 		}
 	}
 	if second != nil && ctx.Err() == nil {
@@ -81,6 +92,96 @@ func dial(ctx context.Context, cfg *pgx.ConnConfig) (*pgx.Conn, *pgx.ConnConfig,
 		}
 	}
 	return nil, nil, &ConnectError{Err: errors.Join(errs...)}
+}
+
+type hostPort struct {
+	host string
+	port uint16
+}
+
+// ProtocolError is a server that answers, and not as Postgres does.
+type ProtocolError struct {
+	Address string // host:port
+	Began   string // how its answer began
+	Err     error  // of the attempt to connect
+}
+
+func (e *ProtocolError) Error() string {
+	return fmt.Sprintf("%s does not speak PostgreSQL's protocol: it answers %q", e.Address, e.Began)
+}
+
+// foreign looks, where a connection was made and came to nothing, whether it is Postgres that listens there; nil: it is, or nobody knows.
+// To a request for TLS Postgres answers one byte, S or N, or with an error, E. Others greet, or complain, with more than
+// that; some only when a line has ended.
+func foreign(ctx context.Context, cfg *pgx.ConnConfig, err error) error {
+	var pg *pgconn.PgError
+	var op *net.OpError
+	var dns *net.DNSError
+	if errors.As(err, &pg) || errors.As(err, &dns) || errors.As(err, &op) && op.Op == "dial" || strings.HasPrefix(cfg.Host, "/") || ctx.Err() != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	addresses, lerr := cfg.LookupFunc(ctx, cfg.Host)
+	if lerr != nil || len(addresses) == 0 {
+		return nil
+	}
+	port := strconv.Itoa(int(cfg.Port))
+	conn, derr := cfg.DialFunc(ctx, "tcp", net.JoinHostPort(addresses[0], port))
+	if derr != nil {
+		return nil
+	}
+	defer conn.Close()
+	var answer []byte
+	for _, request := range []string{"\x00\x00\x00\x08\x04\xd2\x16\x2f", "\r\n"} {
+		if _, err := conn.Write([]byte(request)); err != nil {
+			break
+		}
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second)) // without it ctx's own end, a moment later, does
+		for len(answer) < 64 {
+			part := make([]byte, 64)
+			n, err := conn.Read(part)
+			answer = append(answer, part[:n]...)
+			if err != nil || len(answer) == 1 && n == 1 {
+				break
+			}
+		}
+		if len(answer) > 0 {
+			break
+		}
+	}
+	switch {
+	case len(answer) == 0, len(answer) == 1 && strings.ContainsRune("SNE", rune(answer[0])), answer[0] == 'E' && len(answer) > 4 && answer[1] == 0:
+		return nil
+	}
+	first, _, _ := strings.Cut(string(answer), "\r\n")
+	began := strings.ToValidUTF8(first, "?")
+	return &ProtocolError{Address: net.JoinHostPort(cfg.Host, port), Began: began, Err: err}
+}
+
+// Unwrap gives what the attempt to connect said.
+func (e *ProtocolError) Unwrap() error { return e.Err }
+
+// letInTimeout bounds the wait of a further connection for a session. Where the server has no room it says so at once; a pooler whose
+// pool is not larger than --parallel lets it wait, behind connections of ours that wait for it.
+const letInTimeout = 10 * time.Second
+
+// NoRoomError is a connection that a pooler, it seems, took and gave no session.
+type NoRoomError struct{ Waited time.Duration }
+
+func (e *NoRoomError) Error() string {
+	return fmt.Sprintf("no session within %s: is the pool of a pooler in between not larger than --parallel?", e.Waited)
+}
+
+// letIn runs a step of a further connection's way into the snapshot that a pooler may let wait.
+func letIn(ctx context.Context, step func(ctx context.Context) error) error {
+	bounded, cancel := context.WithTimeout(ctx, letInTimeout)
+	defer cancel()
+	err := step(bounded)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		return &NoRoomError{letInTimeout}
+	}
+	return err
 }
 
 // pin makes cfg, by which conn was made, reach conn's server and no other of that name.

@@ -54,6 +54,8 @@ type slotHolder struct {
 	timeline int32
 }
 
+const poolerBetween = "a pooler is in between, which carries no replication connection: connect to the server itself"
+
 func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, server identity, opt Slot) (_ *slotHolder, err error) {
 	if opt.Plugin == "" {
 		opt.Plugin = "pgoutput"
@@ -70,7 +72,14 @@ func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, se
 	cfg.RuntimeParams["options"] = strings.TrimSpace(cfg.RuntimeParams["options"] + " -c idle_in_transaction_session_timeout=0 -c statement_timeout=0")
 	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
-		return nil, &SlotError{Name: opt.Name, Reason: "no replication connection: " + err.Error() + " (a pooler in between carries none; the role needs REPLICATION and pg_hba a line for it)", Err: err}
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) {
+			if pg.Code == "08P01" { // PgBouncer's, of the start-up parameter
+				return nil, &SlotError{Name: opt.Name, Reason: poolerBetween, Err: err}
+			}
+			err = pg
+		}
+		return nil, &SlotError{Name: opt.Name, Reason: "no replication connection: " + err.Error() + " (the role needs REPLICATION, and pg_hba.conf a line for it)", Err: err}
 	}
 	h := &slotHolder{conn: conn, cfg: pinned, name: opt.Name, made: !opt.Temporary}
 	created := false
@@ -84,6 +93,10 @@ func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, se
 	// First, because the next command after the creation ends the snapshot.
 	sys, err := pglogrepl.IdentifySystem(ctx, conn)
 	if err != nil {
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "42601" { // it came to an ordinary session
+			return nil, &SlotError{Name: opt.Name, Reason: poolerBetween, Err: err}
+		}
 		return nil, &SlotError{Name: opt.Name, Reason: "identify the system: " + err.Error(), Err: err}
 	}
 	h.timeline = sys.Timeline
@@ -104,6 +117,7 @@ func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, se
 		if wait.Err() != nil || errors.As(err, &pg) && pg.Code == "57014" {
 			e.Reason = fmt.Sprintf("not done within %s", opt.Timeout)
 			e.Waiting = writers(context.WithoutCancel(ctx), coord)
+			e.Err = nil    // its words are about a cancellation that was ours
 			created = true // perhaps: the server may have finished just then
 		}
 		return nil, e

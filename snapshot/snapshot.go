@@ -85,7 +85,17 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig, opt Options) (_ *Snapshot, e
 			s.Close(ctx)
 		}
 	}()
-	if s.server, err = identify(ctx, conn); err != nil {
+	first, cancel := ctx, context.CancelFunc(func() {})
+	if pinned.ConnectTimeout > 0 { // a pooler takes any connection, and lets its first query wait
+		first, cancel = context.WithTimeout(ctx, pinned.ConnectTimeout)
+	}
+	s.server, err = identify(first, conn)
+	waited := first.Err() != nil && ctx.Err() == nil
+	cancel()
+	if err != nil && waited {
+		return nil, &ConnectError{Err: fmt.Errorf("connected, but no answer within %s: a pooler in between has no session left", pinned.ConnectTimeout)}
+	}
+	if err != nil {
 		return nil, err
 	}
 	if s.risks, err = risks(ctx, conn, s.server); err != nil {
@@ -128,8 +138,9 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig, opt Options) (_ *Snapshot, e
 func Broken(conn *pgx.Conn, err error) error {
 	var pg *pgconn.PgError
 	var lock *LockError
+	var slot *SlotError
 	switch {
-	case err == nil, errors.As(err, &lock), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case err == nil, errors.As(err, &lock), errors.As(err, &slot), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.As(err, &pg):
 		if !strings.HasPrefix(pg.Code, "57P") && !strings.HasPrefix(pg.Code, "08") {

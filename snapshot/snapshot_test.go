@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -373,6 +374,90 @@ func TestUnreachable(t *testing.T) {
 	}
 	defer s.Close(t.Context())
 	worker(t, s)
+}
+
+// Other servers are named as such, a silent one is given up.
+func TestNotPostgresThatListens(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		greeting string
+		answer   func(request string) string
+		want     string // of the answer; "": nobody can tell
+	}{
+		"SSH":    {greeting: "SSH-2.0-OpenSSH_9.2\r\n", want: "SSH-2.0-OpenSSH_9.2"},
+		"MySQL":  {greeting: "J\x00\x00\x00\x0a8.0.36\x00\x01\x02\x03", want: "8.0.36"},
+		"HTTP":   {answer: func(string) string { return "HTTP/1.1 400 Bad Request\r\n\r\n" }, want: "HTTP/1.1 400 Bad Request"},
+		"Redis":  {answer: lines("-ERR unknown command\r\n"), want: "-ERR unknown command"},
+		"silent": {answer: func(string) string { return "" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Close()
+			go func() {
+				for {
+					conn, err := l.Accept()
+					if err != nil {
+						return
+					}
+					go func() {
+						defer conn.Close()
+						_, _ = conn.Write([]byte(c.greeting))
+						for buf := make([]byte, 1000); ; {
+							n, err := conn.Read(buf)
+							if err != nil {
+								return
+							}
+							if c.answer != nil {
+								_, _ = conn.Write([]byte(c.answer(string(buf[:n]))))
+							}
+						}
+					}()
+				}
+			}()
+			_, port, _ := net.SplitHostPort(l.Addr().String())
+			began := time.Now()
+			_, err = Open(t.Context(), config(t, "host=127.0.0.1 user=u connect_timeout=1 port="+port), Options{})
+			if took := time.Since(began); took > 8*time.Second {
+				t.Errorf("it took %s", took)
+			}
+			var ce *ConnectError
+			var pe *ProtocolError
+			switch {
+			case !errors.As(err, &ce):
+				t.Errorf("got %v, want a *ConnectError", err)
+			case c.want == "" && errors.As(err, &pe):
+				t.Errorf("got %v of a server that is silent", err)
+			case c.want != "" && (!errors.As(err, &pe) || !strings.Contains(pe.Began, c.want) || pe.Address != l.Addr().String()):
+				t.Errorf("got %v, want a *ProtocolError that names %s", err, c.want)
+			}
+		})
+	}
+}
+
+// lines answers each line that has ended.
+func lines(answer string) func(string) string {
+	return func(request string) string { return strings.Repeat(answer, strings.Count(request, "\n")) }
+}
+
+func TestSlotThroughPooler(t *testing.T) {
+	srv := pgtest.Start(t, pgtest.Config{Settings: []string{"wal_level = logical"}})
+	dsn := srv.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t (i int)")
+	for _, settings := range [][]string{nil, {"ignore_startup_parameters = replication,options"}} {
+		for _, slot := range []Slot{{Name: "s"}, {Temporary: true}} {
+			b := srv.PgBouncer(t, "session", settings...)
+			cfg := config(t, dsn)
+			cfg = config(t, b.DSN(cfg.Database))
+			var se *SlotError
+			if _, err := Open(t.Context(), cfg, Options{Slot: slot, Prepare: of(false, "t")}); !errors.As(err, &se) || !strings.Contains(err.Error(), "connect to the server itself") {
+				t.Errorf("%q: got %v, want a *SlotError that names the pooler", settings, err)
+			}
+		}
+	}
 }
 
 func slots(t *testing.T, dsn string) string {

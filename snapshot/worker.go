@@ -71,18 +71,22 @@ func (s *Snapshot) Alone(ctx context.Context) (*Worker, error) {
 // NewWorker opens a connection to the coordinator's server, adopts the snapshot, locks and verifies. When the last known
 // export is dead it asks a living worker for a new one, which comes at that worker's next Serve.
 //
-// Errors: *ConnectError, *LockError (go on with fewer workers), *MismatchError, ErrLost, or the server's.
+// Errors: *ConnectError, *NoRoomError and *LockError (go on with fewer workers), *MismatchError, ErrLost, or the server's.
 func (s *Snapshot) NewWorker(ctx context.Context) (_ *Worker, err error) {
-	conn, err := pgx.ConnectConfig(ctx, s.cfg)
-	if err != nil {
-		return nil, &ConnectError{Err: err}
-	}
+	var conn *pgx.Conn
 	defer func() {
-		if err != nil {
+		if err != nil && conn != nil {
 			closeConn(ctx, conn)
 		}
 	}()
-	id, err := identify(ctx, conn)
+	var id identity
+	err = letIn(ctx, func(ctx context.Context) (err error) {
+		if conn, err = pgx.ConnectConfig(ctx, s.cfg); err != nil {
+			return &ConnectError{Err: err}
+		}
+		id, err = identify(ctx, conn)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +121,7 @@ func (s *Snapshot) adopt(ctx context.Context, conn *pgx.Conn) error {
 		id, alive := s.id, s.idAlive
 		s.mu.Unlock()
 		if alive {
-			err := s.begin(ctx, conn, id)
+			err := letIn(ctx, func(ctx context.Context) error { return s.begin(ctx, conn, id) })
 			var imp *ImportError
 			if !errors.As(err, &imp) {
 				return err

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgservicefile"
 	"github.com/jackc/pgx/v5"
@@ -197,6 +198,10 @@ func readService(name, file string, getenv func(string) string) (settings, error
 	}
 }
 
+// connectTimeout bounds an attempt to connect where nobody says how long: a server that takes the connection and never speaks must not
+// hold up a run for ever.
+const connectTimeout = 30 * time.Second
+
 // pgxConfig turns settings into what pgx dials by.
 func pgxConfig(all settings) (*pgx.ConnConfig, error) {
 	pass := settings{"application_name": applicationName}
@@ -238,6 +243,9 @@ func pgxConfig(all settings) (*pgx.ConnConfig, error) {
 	cfg, err := pgx.ParseConfig(pass.String())
 	if err != nil {
 		return nil, parseError(err)
+	}
+	if all["connect_timeout"] == "" {
+		cfg.ConnectTimeout = connectTimeout
 	}
 	if len(addrs) > 0 {
 		lookup := cfg.LookupFunc

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -231,5 +232,24 @@ func TestErrorsOfPgxAreMasked(t *testing.T) {
 	}
 	if got := parseError(errors.New("x")).Error(); got != "connection settings: x" {
 		t.Errorf("got %q", got)
+	}
+}
+
+// Nobody waits for ever for a server that takes the connection and never speaks, unless they say so.
+func TestConnectTimeout(t *testing.T) {
+	for _, c := range []struct {
+		opt  connOptions
+		env  []string
+		want time.Duration
+	}{
+		{connOptions{}, nil, 30 * time.Second},
+		{connOptions{}, []string{"PGCONNECT_TIMEOUT", "7"}, 7 * time.Second},
+		{connOptions{dsn: "connect_timeout=0"}, []string{"PGCONNECT_TIMEOUT", "7"}, 0},
+		{connOptions{dsn: "connect_timeout=90"}, nil, 90 * time.Second},
+	} {
+		cfg, err := c.opt.config(vars(t.TempDir(), c.env...))
+		if err != nil || cfg.ConnectTimeout != c.want {
+			t.Errorf("%+v %v: %v, %v; want %s", c.opt, c.env, cfg.ConnectTimeout, err, c.want)
+		}
 	}
 }

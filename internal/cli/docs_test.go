@@ -78,6 +78,7 @@ A password that none of them gives is looked up in ` + "`~/.pgpass`" + ` or ` + 
 
 - Several hosts are tried in order; ` + "`hostaddr`" + `, ` + "`load_balance_hosts`" + `, ` + "`target_session_attrs`" + ` and the TLS settings mean what they mean in libpq. All
   connections of a run go to the address that answered the first.
+- Without ` + "`connect_timeout`" + ` or ` + "`PGCONNECT_TIMEOUT`" + ` a server has 30 seconds to answer; 0 is no limit.
 - ` + "`application_name`" + ` is always ` + "`fast-export`" + `, ` + "`client_encoding`" + ` always UTF8, and TCP keepalives are always on: other wishes are passed over.
 - ` + "`sslcrl`" + `, ` + "`sslcrldir`" + `, ` + "`requirepeer`" + `, ` + "`gssencmode=require`" + `, SCRAM keys and OAuth are refused: they would silently not happen.
 - A parameter that is none of libpq's is a server setting, sent at the start: ` + "`?search_path=mpc`" + `. ` + "`options=-c search_path=mpc`" + ` does the same everywhere.

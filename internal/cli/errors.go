@@ -170,8 +170,11 @@ func judge(err error) verdict {
 		v.code, v.hint = codeStatement, "leave out the function that calls set_config or SET"
 		return v
 	}
-	if _, ok := errors.AsType[*snapshot.SlotError](err); ok {
-		v.code = codeSnapshot
+	if e, ok := errors.AsType[*snapshot.SlotError](err); ok {
+		v.code, v.hint = codeSnapshot, ""
+		if len(e.Waiting) > 0 {
+			v.hint = "end these transactions, or wait longer by --slot-timeout"
+		}
 		return v
 	}
 	if e, ok := errors.AsType[*snapshot.LockError](err); ok {
@@ -187,6 +190,9 @@ func judge(err error) verdict {
 	if _, ok := errors.AsType[*snapshot.MismatchError](err); ok {
 		v.code, v.hint = codeConnect, "connect to one server directly"
 		return v
+	}
+	if e, ok := errors.AsType[*snapshot.ProtocolError](err); ok {
+		return verdict{code: codeConnect, message: "can't connect: " + e.Error(), hint: "are --host and --port right? PostgreSQL listens on port 5432 unless it is told otherwise"}
 	}
 	if tries := findAll[*pgconn.ConnectError](err); len(tries) > 0 {
 		return connectVerdict(tries)

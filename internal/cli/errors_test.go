@@ -58,6 +58,15 @@ func TestVerdicts(t *testing.T) {
 		},
 		{&chunker.ChangedError{Relation: "t", Reason: "r"}, 11, "error: t changed meanwhile: r\nhint: start again"},
 		{&snapshot.SlotError{Name: "s", Reason: "r"}, 11, "error: create replication slot s: r"},
+		{&snapshot.SlotError{Name: "s", Reason: "r", Err: raised("57014", "canceled")}, 11, "error: create replication slot s: r"},
+		{
+			&snapshot.SlotError{Name: "s", Reason: "not done within 1m0s", Waiting: []string{"pid 7"}}, 11,
+			"error: create replication slot s: not done within 1m0s; it waits for pid 7\nhint: end these transactions, or wait longer by --slot-timeout",
+		},
+		{
+			&snapshot.ConnectError{Err: &snapshot.ProtocolError{Address: "h:22", Began: "SSH-2.0", Err: errors.New("x")}}, 10,
+			"error: can't connect: h:22 does not speak PostgreSQL's protocol: it answers \"SSH-2.0\"\nhint: are --host and --port right? PostgreSQL listens on port 5432 unless it is told otherwise",
+		},
 		{
 			&snapshot.LockError{Relation: "t", Holders: []string{"pid 7"}, Err: raised("55P03", "timeout")}, 15,
 			"error: lock t: not available; in the way: pid 7\nhint: end what is in the way, or wait longer by --lock-timeout",

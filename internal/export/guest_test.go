@@ -247,6 +247,45 @@ func TestPgBouncer(t *testing.T) {
 	}
 }
 
+// A pooler that lets a connection wait for ever does not hold up the run: it goes on with the sessions that it was given.
+func TestFullPool(t *testing.T) {
+	srv := pgtest.Start(t, pgtest.Config{})
+	dsn := srv.Database(t)
+	pgtest.Exec(t, dsn, strings.Split(mixed, ";\n")...)
+	direct := config(t, dsn, Job{Table: "mixed", Out: filepath.Join(t.TempDir(), "o.parquet")})
+	want := digestOf(t, dsn, direct)
+	for _, c := range []struct {
+		mode    string
+		pool    int
+		workers int
+		warning string
+	}{
+		{"session", 3, 2, "2 of 4 connections"},
+		{"transaction", 3, 2, "2 of 4 connections"},
+		{"session", 1, 1, "room for one connection"},
+		{"transaction", 1, 1, "room for one connection"},
+	} {
+		t.Run(fmt.Sprint(c.mode, c.pool), func(t *testing.T) {
+			t.Parallel()
+			b := srv.PgBouncer(t, c.mode, fmt.Sprintf("default_pool_size = %d", c.pool), "query_wait_timeout = 0")
+			cfg := config(t, b.DSN(direct.Conn.Database), Job{Table: "mixed", Out: filepath.Join(outDir(t, "o.parquet"), "o.parquet")})
+			cfg.Parallel = 4
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			res, err := Run(ctx, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if res.Workers != c.workers || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], c.warning) || !strings.Contains(res.Warnings[0], "pooler") {
+				t.Errorf("%d workers, warnings %q", res.Workers, res.Warnings)
+			}
+			if got := digest(t, cfg.Jobs[0].Out); got != want {
+				t.Error("other bytes")
+			}
+		})
+	}
+}
+
 // A connection that is lost before the first row is one, not a fault of the statement.
 func TestLostWhilePlanning(t *testing.T) {
 	dsn := pgtest.Database(t)

@@ -131,7 +131,11 @@ func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snaps
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	r.report.Report(progress.Phase{Name: "waiting for locks"})
+	phase := progress.Phase{Name: "waiting for locks"}
+	if r.cfg.Slot.Enabled() {
+		phase.Name = "waiting for the slot and locks"
+	}
+	r.report.Report(phase)
 	return rels, nil
 }
 

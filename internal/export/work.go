@@ -187,7 +187,7 @@ func tolerable(err error) bool {
 // noRoom tells that the server, or a pooler before it, takes no further connection.
 func noRoom(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && slices.Contains([]string{"53300", "53400", "08P01"}, pg.Code)
+	return errors.As(err, new(*snapshot.NoRoomError)) || errors.As(err, &pg) && slices.Contains([]string{"53300", "53400", "08P01"}, pg.Code)
 }
 
 // copyAll runs the workers until every chunk has arrived. Its error ended the copying as a whole: the failure of one job
