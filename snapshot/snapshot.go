@@ -316,7 +316,7 @@ func (s *Snapshot) begin(ctx context.Context, conn *pgx.Conn, adopt ID) error {
 func settings(version int, rowSecurity bool) []string {
 	set := []string{
 		"extra_float_digits = 3", "DateStyle = 'ISO, YMD'", "IntervalStyle = 'postgres'", "TimeZone = 'UTC'",
-		"bytea_output = 'hex'", "standard_conforming_strings = on", "xmloption = content", "xmlbinary = base64",
+		"bytea_output = 'hex'", "standard_conforming_strings = on", "xmloption = content", "xmlbinary = base64", "quote_all_identifiers = off",
 		"synchronize_seqscans = off", "max_parallel_workers_per_gather = 0", "jit = off", "enable_tidscan = on",
 		"statement_timeout = 0", "lock_timeout = 0", "idle_in_transaction_session_timeout = 0",
 	}

@@ -114,13 +114,14 @@ func TestSessionSettings(t *testing.T) {
 		EXECUTE format('ALTER DATABASE %I SET statement_timeout = ''1s''', current_database());
 		EXECUTE format('ALTER DATABASE %I SET TimeZone = ''Asia/Tokyo''', current_database());
 		EXECUTE format('ALTER DATABASE %I SET enable_tidscan = off', current_database());
+		EXECUTE format('ALTER DATABASE %I SET quote_all_identifiers = on', current_database());
 		EXECUTE format('ALTER DATABASE %I SET idle_in_transaction_session_timeout = ''2s''', current_database()); END $$`)
 	w := worker(t, open(t, dsn, Options{Prepare: of(false, "t")}))
 	for name, want := range map[string]string{
 		"DateStyle": "ISO, YMD", "TimeZone": "UTC", "statement_timeout": "0", "lock_timeout": "0",
 		"idle_in_transaction_session_timeout": "0", "extra_float_digits": "3", "bytea_output": "hex", "synchronize_seqscans": "off",
 		"max_parallel_workers_per_gather": "0", "jit": "off", "enable_tidscan": "on", "client_encoding": "UTF8",
-		"transaction_isolation": "repeatable read", "transaction_read_only": "on", "IntervalStyle": "postgres",
+		"transaction_isolation": "repeatable read", "transaction_read_only": "on", "quote_all_identifiers": "off", "IntervalStyle": "postgres",
 	} {
 		if got := setting(t, w.Conn(), name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)

@@ -3,6 +3,7 @@ package typemap
 import (
 	"fmt"
 	"math"
+	"strings"
 )
 
 // Postgres counts from 2000-01-01, Arrow and Parquet from 1970-01-01; both in the proleptic Gregorian calendar, where the
@@ -221,27 +222,47 @@ func parseStamp(v []byte, zoned bool) (int64, error) {
 	return us, nil
 }
 
-// stampText prints microseconds since 2000 as the server would; for messages.
-func stampText(us int64) string {
+// stampText prints microseconds since 2000 as the server would, with the zone given; for messages.
+func stampText(us int64, zone string) string {
 	days := us / dayMicros
 	us -= days * dayMicros
 	if us < 0 {
 		us += dayMicros
 		days--
 	}
-	y, m, d := civil(days + epochDays)
-	bc := ""
+	date, era := dateText(days + epochDays)
+	return date + " " + timeText(us) + zone + era
+}
+
+// dateText prints days since 1970, and the era behind them.
+func dateText(days int64) (date, era string) {
+	y, m, d := civil(days)
 	if y < 1 {
-		y, bc = 1-y, " BC"
+		y, era = 1-y, " BC"
 	}
-	s := fmt.Sprintf("%04d-%02d-%02d %s%s", y, m, d, timeText(us), bc)
+	return fmt.Sprintf("%04d-%02d-%02d", y, m, d), era
+}
+
+// zoneText prints an offset from UTC in seconds.
+func zoneText(east int64) string {
+	sign := '+'
+	if east < 0 {
+		sign, east = '-', -east
+	}
+	s := fmt.Sprintf("%c%02d", sign, east/3600)
+	if east%3600 != 0 {
+		s += fmt.Sprintf(":%02d", east/60%60)
+	}
+	if east%60 != 0 {
+		s += fmt.Sprintf(":%02d", east%60)
+	}
 	return s
 }
 
 func timeText(us int64) string {
 	s := fmt.Sprintf("%02d:%02d:%02d", us/3600000000, us/60000000%60, us/1000000%60)
 	if f := us % 1000000; f != 0 {
-		s += fmt.Sprintf(".%06d", f)
+		s += strings.TrimRight(fmt.Sprintf(".%06d", f), "0")
 	}
 	return s
 }
@@ -276,6 +297,52 @@ var (
 	spanEnd   = span{math.MaxInt32, math.MaxInt32, math.MaxInt64}
 	spanBegin = span{math.MinInt32, math.MinInt32, math.MinInt64}
 )
+
+// String is what interval_out prints with IntervalStyle postgres for a finite interval.
+func (s span) String() string {
+	var b strings.Builder
+	after := false // a negative part, behind which a positive one shows its sign
+	for _, p := range [...]struct {
+		n    int32
+		unit string
+	}{{s.months / 12, "year"}, {s.months % 12, "mon"}, {s.days, "day"}} {
+		if p.n == 0 {
+			continue
+		}
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		if after && p.n > 0 {
+			b.WriteByte('+')
+		}
+		fmt.Fprintf(&b, "%d %s", p.n, p.unit)
+		if p.n != 1 {
+			b.WriteByte('s')
+		}
+		after = p.n < 0
+	}
+	if s.micros == 0 && b.Len() > 0 {
+		return b.String()
+	}
+	if b.Len() > 0 {
+		b.WriteByte(' ')
+	}
+	us := uint64(s.micros)
+	if s.micros < 0 {
+		us = -us
+		b.WriteByte('-')
+	} else if after {
+		b.WriteByte('+')
+	}
+	fmt.Fprintf(&b, "%02d:%02d:%02d", us/3600000000, us/60000000%60, us/1000000%60)
+	if f := us % 1000000; f != 0 {
+		b.WriteString(strings.TrimRight(fmt.Sprintf(".%06d", f), "0"))
+	}
+	return b.String()
+}
+
+// endless tells whether the server takes s for an infinity. Before 17 there was none, and the extremes were plain values.
+func (p *Plan) endless(s span) bool { return p.spanInf && (s == spanEnd || s == spanBegin) }
 
 // parseSpan reads an interval as the server prints it with IntervalStyle postgres: "1 year 2 mons -3 days 04:05:06.789".
 func parseSpan(v []byte) (s span, err error) {

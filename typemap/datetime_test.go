@@ -4,6 +4,8 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"fast-export/internal/column"
 )
 
 // TestCivil compares the calendar with the time package's over all that a date can be.
@@ -122,6 +124,41 @@ func TestBadDatesAndTimes(t *testing.T) {
 	}
 }
 
+// TestExtremeSpans: what the server before 17 holds as plain intervals is infinity from 17 on.
+func TestExtremeSpans(t *testing.T) {
+	t.Parallel()
+	const text = "178956970 years 7 mons 2147483647 days 2562047788:00:54.775807"
+	bin := be.AppendUint32(be.AppendUint32(be.AppendUint64(nil, math.MaxInt64), math.MaxInt32), math.MaxInt32)
+	for _, opt := range []Options{{}, {Infinity: InfinityNull}, {Infinity: InfinityClamp}, {Interval: IntervalDuration}} {
+		v := recordedValue{typ: "interval", oid: oidInterval, typmod: -1, text: text, binary: bin}
+		opt.ServerVersion = 160009
+		plans, batches, errs := decodeValue(t, builtin(t), &v, opt)
+		if opt.Interval == IntervalDuration {
+			want := `column "v" (interval), row 1: "` + text + `": 2147483647 months are no fixed duration`
+			for i, err := range errs {
+				if err == nil || err.Error() != want {
+					t.Errorf("16 by %s: %v, want %s", plans[i].Transport, err, want)
+				}
+			}
+			continue
+		}
+		if errs[0] != nil || errs[1] != nil {
+			t.Errorf("%+v on 16: %v, %v", opt, errs[0], errs[1])
+			continue
+		}
+		sameBatches(t, plans[0], batches[0], batches[1])
+		if s := newUnbatch(plans[1], batches[1][0]).rows()[0][0].sub; len(s) != 3 || i32(s[0]) != math.MaxInt32 || i32(s[1]) != math.MaxInt32 || i64(s[2]) != math.MaxInt64 || batches[1][0].Counts[0] != (column.Counts{}) {
+			t.Errorf("%+v on 16: %v, %+v", opt, s, batches[1][0].Counts)
+		}
+	}
+	for _, version := range []int{0, 170000} {
+		v := recordedValue{typ: "interval", oid: oidInterval, typmod: -1, text: "infinity", binary: bin}
+		if _, _, errs := decodeValue(t, builtin(t), &v, Options{ServerVersion: version}); errs[0] == nil || errs[1] == nil || errs[0].Error() != errs[1].Error() {
+			t.Errorf("on %d: %v, %v", version, errs[0], errs[1])
+		}
+	}
+}
+
 func TestSpans(t *testing.T) {
 	t.Parallel()
 	r := random(t)
@@ -133,6 +170,9 @@ func TestSpans(t *testing.T) {
 		text := pgInterval(int64(s.months), int64(s.days), s.micros)
 		if got, err := parseSpan([]byte(text)); err != nil || got != s {
 			t.Fatalf("%s: got %+v, %v, want %+v", text, got, err, s)
+		}
+		if got := s.String(); got != text {
+			t.Fatalf("%+v is printed as %s, want %s", s, got, text)
 		}
 	}
 	for _, tt := range []struct {

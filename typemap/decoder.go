@@ -3,7 +3,6 @@ package typemap
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"fast-export/internal/column"
 )
@@ -79,6 +78,7 @@ type Decoder struct {
 	scratch  [][]byte // one a node, for a value's unescaped text
 	tail     [2 * quickBytes]byte
 	unquoted []byte // a CSV field without its doubled quotes
+	wire     []byte // the binary form that a CSV field spells out in hexadecimal
 }
 
 // NewDecoder gives a Decoder for streams of the plan's transport.
@@ -99,6 +99,9 @@ func (p *Plan) NewDecoder(o DecoderOptions) *Decoder {
 		c.kind, c.need, c.raw = n.kind, p.nnull[i], n.raw
 		if p.Columns[i].AsText && n.kind != kText {
 			c.kind = kViaText
+		}
+		if p.Columns[i].csvForm == sendForm {
+			c.kind = kViaBinary
 		}
 		c.look = c.need || !n.scalar()
 		if n.scalar() {
@@ -191,14 +194,16 @@ func (d *Decoder) wrap(col int, v []byte, err error) error {
 		return err
 	}
 	c := &d.plan.Columns[col]
-	e := &ValueError{Column: c.Name, Type: c.Postgres, Row: d.total, Value: b.value, Reason: b.reason, Hint: strings.ReplaceAll(b.hint, "COLUMN", c.Name)}
+	e := &ValueError{Column: c.Name, Type: c.Postgres, Row: d.total, Value: b.value, Reason: b.reason, Hint: ownHint(b.hint, c.Name)}
 	if e.Value == "" && v != nil {
-		e.Value = excerpt(v, d.plan.Transport == CSV || c.AsText || wireText(d.plan.nodes[col].kind))
+		text := d.plan.Transport == CSV || c.AsText
+		if d.cols[col].kind == kViaBinary {
+			v, text = d.wire, false
+		}
+		e.Value = d.plan.nodes[col].shown(v, text)
 	}
 	return e
 }
-
-func wireText(k kind) bool { return k == kText || k == kTextTrim || k == kInfText }
 
 func (d *Decoder) nullError(col int) error {
 	c := &d.plan.Columns[col]

@@ -3,6 +3,7 @@ package typemap
 import (
 	"encoding/hex"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -76,6 +77,30 @@ func badHint(value, hint, format string, a ...any) error {
 
 // errNull is no failure: the value becomes NULL, as an option asked, and has been counted.
 var errNull = &badValue{reason: "null"}
+
+// typeChoice is a choice of type in a hint, for the column COLUMN.
+var typeChoice = regexp.MustCompile(`--type COLUMN=(decimal\(p,s\)|[a-z0-9]+)`)
+
+// ownHint writes a hint for the column of that name.
+func ownHint(hint, name string) string {
+	return typeChoice.ReplaceAllStringFunc(hint, func(s string) string {
+		return typeFlag(name, s[len("--type COLUMN="):])
+	})
+}
+
+var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
+
+// typeFlag is the flag that gives a column a type, fit for SQL's rule about names and for the shell.
+func typeFlag(name, kind string) string {
+	if plainName.MatchString(name) {
+		if kind == "decimal(p,s)" {
+			return "--type '" + name + "=" + kind + "'"
+		}
+		return "--type " + name + "=" + kind
+	}
+	quoted := `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
+	return "--type '" + strings.ReplaceAll(quoted, "'", `'\''`) + "=" + kind + "'"
+}
 
 const excerptBytes = 80
 

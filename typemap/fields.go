@@ -2,6 +2,7 @@ package typemap
 
 import (
 	"bytes"
+	"encoding/hex"
 	"math"
 	"math/bits"
 	"unicode/utf8"
@@ -263,8 +264,22 @@ func (d *Decoder) slowBinary(i int, v []byte) error {
 // slowText is slowBinary for a value's text.
 func (d *Decoder) slowText(i int, v []byte) error {
 	n, c := d.plan.nodes[i], &d.cols[i]
+	if c.kind == kViaBinary {
+		if len(v) < 2 || v[0] != '\\' || v[1] != 'x' {
+			return bad("not a binary form in hexadecimal")
+		}
+		var err error
+		if d.wire, err = hex.AppendDecode(d.shrink(d.wire[:0]), v[2:]); err != nil {
+			return bad("not a binary form in hexadecimal")
+		}
+		v = d.wire
+	}
 	before := d.held(i)
-	if c.deep {
+	if c.kind == kViaBinary {
+		if err := d.nestedBinary(n, v, 0); err != nil {
+			return err
+		}
+	} else if c.deep {
 		if err := d.nestedText(n, v, 0); err != nil {
 			return err
 		}

@@ -292,7 +292,7 @@ func (s *geoSet) add(p *Plan, stats []geoStats) error {
 	for i := range stats {
 		if err := s.stats[i].merge(&stats[i]); err != nil {
 			c := &p.Columns[s.cols[i]]
-			return &UnsupportedError{c.Name, c.Postgres, err.Error(), "--type " + c.Name + "=text keeps each value's SRID"}
+			return &UnsupportedError{c.Name, c.Postgres, err.Error(), typeFlag(c.Name, "text") + " keeps each value's SRID"}
 		}
 	}
 	return nil
@@ -404,9 +404,12 @@ func (p *Plan) FileMetadata() (meta map[string]string, warnings []string, err er
 			gc.BBox = []float64{g.lo[0], g.lo[1], g.hi[0], g.hi[1]}
 		}
 		for _, x := range gc.BBox {
-			if math.IsInf(x, 0) { // JSON has no infinity
+			if math.IsInf(x, 0) { // JSON has no infinity, and a box without these points would be wrong
 				gc.BBox = nil
 			}
+		}
+		if g.boxed && gc.BBox == nil {
+			warnings = append(warnings, fmt.Sprintf("column %s holds infinite coordinates: its GeoParquet metadata has no bounding box", strconv.Quote(c.Name)))
 		}
 		if f.Primary == "" {
 			f.Primary = c.Name

@@ -219,6 +219,7 @@ func TestGeoParquetMetadata(t *testing.T) {
 		{"geography", oidGeography, -1, []string{srid(byText["POINT(1 2)"], 4326)}, `{"encoding":"WKB","geometry_types":["Point"],"edges":"spherical","bbox":[1,2,1,2]}`, ""},
 		{"collection", oidGeometry, -1, []string{byText["GEOMETRYCOLLECTION(POINT(100 -50),LINESTRING(0 0,1 1),GEOMETRYCOLLECTION(POINT(-7 8)))"]}, `{"encoding":"WKB","geometry_types":["GeometryCollection"],"crs":null,"bbox":[-7,-50,100,8]}`, ""},
 		{"no definition at hand", oidGeometry, -1, []string{srid(byText["POINT(1 2)"], 3857)}, `{"encoding":"WKB","geometry_types":["Point"],"crs":null,"bbox":[1,2,1,2]}`, "SRID 3857"},
+		{"infinite", oidGeometry, -1, []string{"0101000000000000000000F07F000000000000F03F", byText["POINT(1 2)"]}, `{"encoding":"WKB","geometry_types":["Point"],"crs":null}`, "infinite coordinates"},
 		{"M", oidGeometry, -1, []string{byText["POINT M (1 2 3)"]}, "", "M values or curves"},
 		{"curve", oidGeometry, -1, []string{byText["POINT(1 2)"], byText["CIRCULARSTRING(0 0,1 1,2 0)"]}, "", "M values or curves"},
 	} {

@@ -19,10 +19,13 @@ const (
 // inner decodes a value that is there, at any place below a column, from its binary form or from its text.
 func (d *Decoder) inner(n *node, v []byte, rep uint8, text bool) error {
 	if !n.scalar() {
+		var err error
 		if text {
-			return d.nestedText(n, v, rep)
+			err = d.nestedText(n, v, rep)
+		} else {
+			err = d.nestedBinary(n, v, rep)
 		}
-		return d.nestedBinary(n, v, rep)
+		return n.valued(err, v, text)
 	}
 	l := &d.leafs[n.leafLo]
 	var err error
@@ -36,14 +39,18 @@ func (d *Decoder) inner(n *node, v []byte, rep uint8, text bool) error {
 			d.level(l, n.def-1, rep)
 			return nil
 		}
-		// The innermost value says more than the column's whole one.
-		if b, ok := err.(*badValue); ok && b.value == "" {
-			return &badValue{value: excerpt(v, text || wireText(n.kind)), reason: b.reason, hint: b.hint}
-		}
-		return err
+		return n.valued(err, v, text)
 	}
 	d.level(l, n.def, rep)
 	return nil
+}
+
+// valued adds to an error the value that it is about: the innermost says more than the column's whole one.
+func (n *node) valued(err error, v []byte, text bool) error {
+	if b, ok := err.(*badValue); ok && b != errNull && b.value == "" {
+		return &badValue{value: n.shown(v, text), reason: b.reason, hint: b.hint}
+	}
+	return err
 }
 
 // maybe is inner for a value that may be NULL.
@@ -89,10 +96,19 @@ func (d *Decoder) elements(n *node, count int, rep uint8, f func(i int, rep uint
 	return nil
 }
 
-const dimsReason = "an array of %d dimensions in a column declared with one"
+// checkArray refuses what a list cannot say: several dimensions, or an index of its own to begin with.
+func checkArray(dims int, first int32) error {
+	switch {
+	case dims != 1:
+		return badHint("", textHint, "an array of %d dimensions in a column declared with one", dims)
+	case first != 1:
+		return badHint("", textHint, "an array that begins at index %d, not 1", first)
+	}
+	return nil
+}
 
 func (d *Decoder) putInterval(n *node, s span, rep uint8) error {
-	if s == spanEnd || s == spanBegin {
+	if d.plan.endless(s) {
 		switch clamp, err := d.infinite(n, infinityText(s == spanBegin)); {
 		case err == errNull && n.nullable:
 			return d.null(n, rep)
@@ -176,15 +192,15 @@ func (d *Decoder) nestedBinary(n *node, v []byte, rep uint8) error {
 			}
 			break
 		}
-		if dims != 1 {
-			return badHint("", textHint, dimsReason, dims)
-		}
-		count, lower := int(r.Int32()), r.Int32()
+		count, first := int(r.Int32()), r.Int32()
 		if r.Err() != nil {
 			break
 		}
-		if first := n.lowerBound(); lower != first {
-			return badHint("", textHint, "an array that begins at index %d, not %d", lower, first)
+		if n.kind == kVector {
+			first = 1 // 0 most often, but the text shows none
+		}
+		if err := checkArray(int(dims), first); err != nil {
+			return err
 		}
 		if count < 0 || count > r.Len()/4 {
 			return bad("an array of %d elements in %d bytes", count, r.Len())
@@ -353,14 +369,6 @@ func (d *Decoder) nestedBinary(n *node, v []byte, rep uint8) error {
 	return nil
 }
 
-// lowerBound is the index that an array of the type begins at.
-func (n *node) lowerBound() int32 {
-	if n.kind == kVector {
-		return 0
-	}
-	return 1
-}
-
 func (n *node) checkDims(count int) error {
 	if n.width > 0 && count != n.width {
 		return bad("a vector of %d dimensions in a column of %d", count, n.width)
@@ -513,7 +521,19 @@ func (d *Decoder) recordText(n *node, v []byte, rep uint8) error {
 // arrayText reads {…}. Source: array_out in arrayfuncs.c.
 func (d *Decoder) arrayText(n *node, v []byte, rep uint8) error {
 	if len(v) > 0 && v[0] == '[' {
-		return badHint("", textHint, "an array with bounds of its own, or of several dimensions")
+		bounds, _, ok := bytes.Cut(v, []byte("="))
+		lower, _, ok2 := bytes.Cut(bounds[1:], []byte(":"))
+		first, err := parseInt(lower, math.MinInt32, math.MaxInt32)
+		if !ok || !ok2 || err != nil {
+			return errArray
+		}
+		if err := checkArray(bytes.Count(bounds, []byte("[")), int32(first)); err != nil {
+			return err
+		}
+		return errArray // bounds are not shown that are the usual ones
+	}
+	if dims := len(v) - len(bytes.TrimLeft(v, "{")); dims > 1 {
+		return checkArray(dims, 1)
 	}
 	if len(v) < 2 || v[0] != '{' || v[len(v)-1] != '}' {
 		return errArray
@@ -542,11 +562,8 @@ func (d *Decoder) arrayText(n *node, v []byte, rep uint8) error {
 
 // element reads one element of an array up to the delimiter, which stays in rest, or to the end.
 func (d *Decoder) element(n *node, v []byte, delim byte) (val, rest []byte, null bool, err error) {
-	if len(v) == 0 {
+	if len(v) == 0 || v[0] == '{' {
 		return nil, nil, false, errArray
-	}
-	if v[0] == '{' {
-		return nil, nil, false, badHint("", textHint, "an array of several dimensions in a column declared with one")
 	}
 	if v[0] != '"' {
 		i := bytes.IndexByte(v, delim)

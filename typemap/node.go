@@ -25,6 +25,7 @@ const (
 	kStampTZ       // timestamp with time zone
 	kNumFloat      // numeric as float64
 	kViaText       // by the text decoder, whatever the transport: never in a node, only in a column's fast kind
+	kViaBinary     // the same by the binary decoder: CSV carries the binary form in hexadecimal
 
 	kNumDecimal // numeric as a decimal of precision and scale
 	kNumText    // numeric as text

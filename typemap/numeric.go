@@ -318,7 +318,7 @@ func (n *numericWire) decimal(precision, scale int) (w wide, err error) {
 	mul := uint64(10000)
 	if e < 0 {
 		if e <= -4 || last%uint10[-e] != 0 {
-			return w, badHint(string(n.appendText(nil)), decimalHint, "more than %d decimals", scale)
+			return w, badHint("", decimalHint, "more than %d decimals", scale)
 		}
 		last /= uint10[-e]
 		mul = uint10[4+e]
@@ -331,7 +331,7 @@ func (n *numericWire) decimal(precision, scale int) (w wide, err error) {
 		ok = e <= 77 && w.pow10(e)
 	}
 	if !ok || !w.less(&limit10[precision]) {
-		return w, badHint(string(n.appendText(nil)), decimalHint, "more digits than decimal(%d,%d) has", precision, scale)
+		return w, badHint("", decimalHint, "more digits than decimal(%d,%d) has", precision, scale)
 	}
 	return w, nil
 }

@@ -106,6 +106,9 @@ type Options struct {
 	TrimBpchar  bool // cut the padding off char(n)
 	Strict      bool // every value that would be counted is an error
 
+	// ServerVersion is server_version_num: what some values mean depends on it. 0: as the newest.
+	ServerVersion int
+
 	// Columns chooses for single result columns, by name: text, float64, decimal(p,s), strict, struct, duration. See
 	// CheckColumnType. For arrays and other containers the choice goes to their elements, save text.
 	Columns map[string]string

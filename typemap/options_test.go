@@ -129,6 +129,7 @@ func TestOptions(t *testing.T) {
 		{"numeric(10,2)", "NaN", Options{Nonfinite: NonfiniteNull}, "decimal(10, 2)", "NULL", nonfin},
 		{"numeric(10,2)", "NaN", Options{Nonfinite: NonfiniteText}, "utf8", "NaN", nonfin},
 		{"numeric(10,2)", "1.50", Options{Nonfinite: NonfiniteText}, "utf8", "1.50", none},
+		{"numeric", "1.5", Options{Numeric: Numeric{NumericDecimal, 10, 2}, Nonfinite: NonfiniteText}, "utf8", "1.5", none},
 		{"numeric(10,2)", "1.50", col("float64"), "double", "1.5", none},
 		{"numeric(10,2)", "1.50", col("decimal(76,3)"), "decimal256(76, 3)", "1.500", none},
 		{"numeric(10,2)", "99999999.99", col("decimal(9,2)"), "", "!more digits than decimal(9,2)", none},
@@ -666,6 +667,28 @@ func TestMoney(t *testing.T) {
 	}
 }
 
+func TestTypeFlags(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ name, kind, want string }{
+		{"a", "text", `--type a=text`},
+		{"a_1", "decimal(p,s)", `--type 'a_1=decimal(p,s)'`},
+		{"A", "text", `--type '"A"=text'`},
+		{"a=b", "struct", `--type '"a=b"=struct'`},
+		{`it's "b"`, "text", `--type '"it'\''s ""b"""=text'`},
+		{"COLUMN", "text", `--type '"COLUMN"=text'`},
+		{"ü", "text", `--type '"ü"=text'`},
+		{"1a", "text", `--type '"1a"=text'`},
+		{"", "text", `--type '""=text'`},
+	} {
+		if got := typeFlag(tt.name, tt.kind); got != tt.want {
+			t.Errorf("%q: got %s, want %s", tt.name, got, tt.want)
+		}
+		if got := ownHint("x --type COLUMN="+tt.kind+" y", tt.name); got != "x "+tt.want+" y" {
+			t.Errorf("%q: the hint is %s", tt.name, got)
+		}
+	}
+}
+
 func TestErrorTexts(t *testing.T) {
 	t.Parallel()
 	p, err := NewPlan(builtin(t), []Column{{Name: `we"ird`, OID: oidTimestamp, Typmod: 3}}, Options{}, Binary)
@@ -677,7 +700,7 @@ func TestErrorTexts(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	var ve *ValueError
-	if !errors.As(err, &ve) || ve.Hint != `--infinity null|clamp|text says what to write instead, --type we"ird=text keeps one column's text` {
+	if !errors.As(err, &ve) || ve.Hint != `--infinity null|clamp|text says what to write instead, --type '"we""ird"=text' keeps one column's text` {
 		t.Errorf("hint %q", ve.Hint)
 	}
 	for _, tt := range []struct {

@@ -39,7 +39,16 @@ type ColumnPlan struct {
 	Note     string // what a user should know, or empty
 
 	fromText string // "cast", or the output function to call
+	csvForm  string // in CSV: charForm, sendForm or "" for the value as it is
+	send     string // with sendForm: the send function to call
 }
+
+// Before 16 charout prints the byte of a "char" as it is. That is no text where the byte is not ASCII, and COPY converts it
+// from the database's encoding all the same, to something else or to an error. CSV gets it otherwise there.
+const (
+	charForm = "char" // a column of "char": as charout prints it from 16 on
+	sendForm = "send" // a column with a "char" inside: its binary form in hexadecimal
+)
 
 // Plan is how the rows of one result become batches. Read-only once made, save for what Decoders tell it about
 // geometries at their Finish, which is synchronised: any number of Decoders may run at once.
@@ -56,6 +65,8 @@ type Plan struct {
 	inf    Infinity
 	nonfin Nonfinite
 	nnull  []bool // columns that no NULL may be in
+	// spanInf tells that intervals can be infinite.
+	spanInf bool
 	geo    geoSet
 }
 
@@ -63,6 +74,7 @@ type Plan struct {
 func NewPlan(cat *Catalog, cols []Column, opt Options, transport Transport) (*Plan, error) {
 	p := &Plan{
 		Transport: transport, strict: opt.Strict, utf8: opt.InvalidUTF8, inf: opt.Infinity, nonfin: opt.Nonfinite,
+		spanInf: opt.ServerVersion == 0 || opt.ServerVersion >= 170000,
 	}
 	over, err := overrides(cols, opt.Columns)
 	if err != nil {
@@ -81,7 +93,7 @@ func NewPlan(cat *Catalog, cols []Column, opt Options, transport Transport) (*Pl
 		s := spec{typmod: c.Typmod, top: true, over: over[i]}
 		n, err := b.resolve(c.OID, c.Dims, s, 0)
 		if err != nil {
-			return nil, fail(err.Error(), "--type "+c.Name+"=text carries it as text")
+			return nil, fail(err.Error(), typeFlag(c.Name, "text")+" carries it as text")
 		}
 		if over[i].word != "" && !b.took {
 			return nil, fail(fmt.Sprintf("cannot become %s", opt.Columns[c.Name]), "allowed are "+b.choices(c.OID, 0))
@@ -97,6 +109,9 @@ func NewPlan(cat *Catalog, cols []Column, opt Options, transport Transport) (*Pl
 			if base.HasTextCast || base.Kind == "p" {
 				cp.fromText = base.Output
 			}
+		}
+		if transport == CSV && opt.ServerVersion != 0 && opt.ServerVersion < 160000 {
+			cp.csvForm, cp.send = n.csvForm()
 		}
 		fields[i] = n.field(c.Name)
 		cp.Arrow = fields[i].Type.String()
@@ -200,6 +215,14 @@ func (p *Plan) checkLevels() error {
 // it. Where it is more than the name, the expression gives what the type's output function prints, never what a cast to
 // text that someone defined makes of it.
 func (p *Plan) SelectExpr(i int, quoted string) string {
+	switch c := &p.Columns[i]; c.csvForm {
+	case charForm:
+		const byteOf = `(256 + %[1]s::pg_catalog."char"::pg_catalog.int4)`
+		return fmt.Sprintf(`CASE WHEN %[1]s::pg_catalog."char"::pg_catalog.int4 < 0 THEN pg_catalog.concat('\', `+
+			byteOf+` / 64, `+byteOf+` / 8 %% 8, `+byteOf+` %% 8) ELSE %[1]s::pg_catalog."char"::pg_catalog.text END`, quoted)
+	case sendForm:
+		return "pg_catalog." + c.send + "(" + quoted + ")"
+	}
 	switch f := p.Columns[i].fromText; f {
 	case "":
 		return quoted
@@ -208,6 +231,28 @@ func (p *Plan) SelectExpr(i int, quoted string) string {
 	default:
 		return "pg_catalog.textin(" + f + "(" + quoted + "))"
 	}
+}
+
+// csvForm is how a CSV gets a column that holds a "char" from a server before 16. What travels as text does so in either
+// transport, and is the server's text.
+func (n *node) csvForm() (form, send string) {
+	has := func(f func(*node) bool) bool { return n.anyNode(f) }
+	if !has(func(n *node) bool { return n.kind == kChar }) || has(func(n *node) bool { return n.textOnly }) {
+		return "", ""
+	}
+	switch n.kind {
+	case kChar:
+		return charForm, ""
+	case kList:
+		return sendForm, "array_send"
+	case kStruct:
+		return sendForm, "record_send"
+	case kRange:
+		return sendForm, "range_send"
+	case kMultirange:
+		return sendForm, "multirange_send"
+	}
+	return "", ""
 }
 
 // parquetText names a Parquet field's physical and logical type.
@@ -339,6 +384,8 @@ func (b *builder) asText(t *CatalogRow, s spec) *node {
 		return b.plainText(s)
 	case t.OID == oidText, t.OID == oidVarchar, t.OID == oidBpchar, t.OID == oidJSON, t.OID == 19, t.OID == 1790:
 		return b.plainText(s)
+	case t.OID == oidChar:
+		return b.char(s)
 	case t.OID == oidNumeric:
 		return leafNode(kNumText, arrow.BinaryTypes.String, 0)
 	}
@@ -352,7 +399,9 @@ func (b *builder) build(t *CatalogRow, dims int, s spec, depth int) (*node, erro
 		return b.textWith(s, "a pseudo-type: its text"), nil
 	case "e":
 		n := b.plainText(s)
-		n.arrow = &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: n.arrow}
+		if s.top { // readers of Arrow know no dictionaries below the top that differ between row groups
+			n.arrow = &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: n.arrow}
+		}
 		return n, nil
 	case "c":
 		return b.composite(t, s, depth)

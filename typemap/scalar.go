@@ -81,7 +81,7 @@ func (d *Decoder) putTime(n *node, c *cursor, us int64) error {
 }
 
 func (d *Decoder) putSpan(n *node, c *cursor, s span) error {
-	if s == spanEnd || s == spanBegin {
+	if d.plan.endless(s) {
 		clamp, err := d.infinite(n, infinityText(s == spanBegin))
 		if clamp {
 			c.put64(uint64(s.micros))
@@ -223,7 +223,7 @@ func (d *Decoder) scalarBinary(n *node, c *cursor, v []byte) error {
 		case x < minStamp || x > maxStamp:
 			return bad("outside what Postgres's timestamp holds")
 		case x > maxFit:
-			return badHint(stampText(x), textHint, lateReason)
+			return badHint("", textHint, lateReason)
 		}
 		c.put64(uint64(x + epochMicros))
 	case kDuration:
@@ -323,6 +323,11 @@ func (d *Decoder) numericBinary(n *node, c *cursor, w *numericWire) error {
 			}
 			d.counts(n).Nonfinite++
 		}
+		if n.precision > 0 && w.finite() {
+			if _, err := w.decimal(n.precision, n.scale); err != nil {
+				return err
+			}
+		}
 		return c.build(64, func(dst []byte) ([]byte, error) { return w.appendText(dst), nil })
 	}
 	return nil
@@ -413,7 +418,7 @@ func (d *Decoder) scalarText(n *node, c *cursor, v []byte) error {
 		if len(v) == 1 {
 			v = charText(v[0])
 		} else if len(v) != 0 && (len(v) != 4 || v[0] != '\\') {
-			return bad("not a single byte")
+			return bad("not the text of a single byte")
 		}
 		c.putBytes(v)
 	case kBytes:
@@ -569,6 +574,12 @@ func (d *Decoder) putInfText(n *node, c *cursor, v []byte) error {
 
 func (d *Decoder) putNumText(n *node, c *cursor, v []byte) error {
 	switch string(v) {
+	default:
+		if n.precision > 0 {
+			if _, _, err := decimalFromText(v, n.precision, n.scale); err != nil {
+				return err
+			}
+		}
 	case "NaN", "Infinity", "-Infinity":
 		if n.count {
 			if d.strict {

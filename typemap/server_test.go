@@ -40,6 +40,14 @@ func texts(t testing.TB, c *pgx.Conn, sql string) [][][]byte {
 	return res[len(res)-1].Rows
 }
 
+func version(t testing.TB, c *pgx.Conn) (num int) {
+	t.Helper()
+	if err := c.QueryRow(t.Context(), "SELECT current_setting('server_version_num')::int").Scan(&num); err != nil {
+		t.Fatal(err)
+	}
+	return num
+}
+
 // describe asks the server for a query's columns and for what a plan must know of their types.
 func describe(t testing.TB, c *pgx.Conn, sql string) (*Catalog, []Column) {
 	t.Helper()
@@ -94,6 +102,7 @@ func copyOut(t testing.TB, c *pgx.Conn, p *Plan, sql string) []byte {
 func both(t testing.TB, c *pgx.Conn, sql string, opt Options) (*Plan, []*column.Batch) {
 	t.Helper()
 	cat, cols := describe(t, c, sql)
+	opt.ServerVersion = version(t, c)
 	var plans [2]*Plan
 	var batches [2][]*column.Batch
 	for i, tr := range []Transport{CSV, Binary} {

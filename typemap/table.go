@@ -10,6 +10,7 @@ import (
 // OIDs that rules ask for by name. Source: pg_type.dat.
 const (
 	oidBool        = 16
+	oidChar        = 18
 	oidInt8        = 20
 	oidInt2        = 21
 	oidInt4        = 23
@@ -79,7 +80,7 @@ var typeTable = []typeRow{
 	{oid: oidVarchar, name: "varchar", make: (*builder).plainText, lost: lostText, opts: optsText},
 	{oid: oidBpchar, name: "bpchar", make: (*builder).bpchar, lost: lostText, opts: "--trim-bpchar, " + optsText},
 	{oid: 19, name: "name", make: (*builder).plainText, lost: lostText, opts: optsText},
-	{oid: 18, name: "char", make: (*builder).char},
+	{oid: oidChar, name: "char", make: (*builder).char},
 	{oid: 142, name: "xml", make: (*builder).textOnly, lost: "the encoding in the XML declaration, which the server leaves out when it prints", opts: optsText},
 	{oid: 1790, name: "refcursor", make: (*builder).plainText, lost: lostText, opts: optsText},
 	{oid: oidJSON, name: "json", make: jsonText(kText), lost: lostText, opts: optsText},
@@ -329,7 +330,9 @@ func (b *builder) numeric(s spec) *node {
 	}
 	decimal := func(p, sc int) *node {
 		if b.opt.Nonfinite == NonfiniteText {
-			return text(true, "text, so that NaN and infinities have a place")
+			n := text(true, "text, so that NaN and infinities have a place")
+			n.precision, n.scale = p, sc // what no decimal of these could be is an error all the same
+			return n
 		}
 		n := decimalNode(kNumDecimal, p, sc)
 		n.mayNull = b.opt.Nonfinite == NonfiniteNull

@@ -72,6 +72,125 @@ func TestEncodings(t *testing.T) {
 	}
 }
 
+// TestCharsInEncodings: the bytes of "char" that are no ASCII, which a server before 16 converts as if they were text.
+func TestCharsInEncodings(t *testing.T) {
+	t.Parallel()
+	pgtest.EachMajor(t, func(t *testing.T, srv *pgtest.Server) {
+		for _, enc := range []string{"UTF8", "LATIN1", "WIN1251", "EUC_JP", "SQL_ASCII"} {
+			c := session(t, srv.Database(t, "ENCODING", enc, "TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'"))
+			if enc == "SQL_ASCII" {
+				run(t, c, "SET client_encoding = 'SQL_ASCII'")
+			}
+			run(t, c, `CREATE DOMAIN dc AS "char"; CREATE DOMAIN ddc AS dc; CREATE TYPE comp AS (a "char", b text, d ddc); CREATE DOMAIN dcomp AS comp;
+				CREATE DOMAIN dac AS "char"[]; CREATE TYPE rc AS RANGE (subtype = "char");
+				CREATE TABLE t (n int, c "char", d ddc, a "char"[], da dac, r comp, dr dcomp, ra comp[], rg rc, ar ddc[]);
+				INSERT INTO t SELECT n, v, v, ARRAY[v, NULL, '\', ''], ARRAY[v], ROW(v, 'x"'::text, v::ddc)::comp, ROW(v, 'x'::text, NULL::ddc)::comp, ARRAY[ROW(v, ''::text, v::ddc)::comp, NULL],
+					CASE WHEN n > 0 THEN rc('a', 'b', '[]') END, ARRAY[v::ddc]
+				FROM (SELECT n, n::"char" AS v FROM generate_series(-128, 127) n) s;
+				INSERT INTO t (n, a, da) VALUES (1000, '{}', '{}'), (1001, NULL, NULL)`)
+			p, batches := both(t, c, "SELECT * FROM t ORDER BY n", Options{})
+			row := 0
+			for _, b := range batches {
+				for _, r := range newUnbatch(p, b).rows()[:min(b.Rows, 256-row)] {
+					want := string(charText(byte(row - 128)))
+					got := []string{string(r[1].data), string(r[2].data), string(r[3].list[0].data), string(r[4].list[0].data), string(r[5].sub[0].data), string(r[5].sub[2].data), string(r[6].sub[0].data), string(r[7].list[0].sub[0].data), string(r[9].list[0].data)}
+					for i := range got {
+						if got[i] != want {
+							t.Fatalf("%s: byte %d, place %d: got %q, want %q", enc, byte(row-128), i, got[i], want)
+						}
+					}
+					row++
+				}
+			}
+			if row != 256 {
+				t.Errorf("%s: %d rows", enc, row)
+			}
+			// As text a "char" is what it is otherwise.
+			p, batches = both(t, c, "SELECT c, d FROM t WHERE n = -23", Options{Columns: map[string]string{"c": "text", "d": "text"}})
+			if r := newUnbatch(p, batches[0]).rows()[0]; string(r[0].data) != `\351` || string(r[1].data) != `\351` {
+				t.Errorf("%s: as text %q, %q", enc, r[0].data, r[1].data)
+			}
+		}
+	})
+}
+
+// TestRefusalsAlike: both transports refuse the same values, in the same words.
+func TestRefusalsAlike(t *testing.T) {
+	t.Parallel()
+	pgtest.EachMajor(t, func(t *testing.T, srv *pgtest.Server) {
+		c := session(t, srv.Database(t))
+		run(t, c, `CREATE TYPE comp AS (n numeric, i interval, d date, a int[], "x y" text); CREATE DOMAIN da AS int[]; CREATE EXTENSION hstore`)
+		for _, tt := range []struct {
+			value string
+			opt   Options
+			want  string // of the message
+		}{
+			{"1e400::numeric", Options{}, `"1` + strings.Repeat("0", 79) + `"… (401 bytes): beyond the range`},
+			{"-1e400::numeric", Options{}, "beyond the range"},
+			{"1.23456789012345678::numeric", Options{Strict: true}, `"1.23456789012345678"`},
+			{"'NaN'::numeric(5,2)", Options{}, "NaN: no decimal is that"},
+			{"1.555::numeric", Options{Numeric: Numeric{NumericDecimal, 5, 2}}, `"1.555": more than 2 decimals`},
+			{"1.555::numeric", Options{Numeric: Numeric{NumericDecimal, 5, 2}, Nonfinite: NonfiniteText}, `"1.555": more than 2 decimals`},
+			{"12345::numeric", Options{Numeric: Numeric{NumericDecimal, 5, 2}, Nonfinite: NonfiniteText}, `"12345": more digits`},
+			{"-12345.5::numeric", Options{Numeric: Numeric{NumericDecimal, 5, 2}}, `"-12345.5": more digits`},
+			{"12345::int", Options{Columns: map[string]string{"v": "decimal(3,0)"}}, `"12345": more digits`},
+			{"'infinity'::date", Options{}, "infinity: Parquet"},
+			{"'-infinity'::timestamptz", Options{}, "-infinity: Parquet"},
+			{"'294276-12-31 23:59:59.1'::timestamp", Options{}, `"294276-12-31 23:59:59.1": later`},
+			{"'294276-12-31 23:59:59.10+00'::timestamptz", Options{}, `"294276-12-31 23:59:59.1+00": later`},
+			{"'24:00'::time", Options{}, "24:00:00: Parquet"},
+			{"'24:00+05:30'::timetz", Options{}, "24:00:00: Parquet"},
+			{"'1 year -3 days 04:05:06.7'::interval", Options{Interval: IntervalDuration}, `"1 year -3 days +04:05:06.7": 12 months are`},
+			{"'2147483647 days'::interval", Options{Interval: IntervalDuration}, `"2147483647 days": longer`},
+			{"'[5:6]={1,NULL}'::int[]", Options{}, `"[5:6]={1,NULL}": an array that begins at index 5, not 1`},
+			{"'[-5:-4]={a,\"b c\"}'::text[]", Options{}, `"[-5:-4]={a,\"b c\"}": an array that begins at index -5, not 1`},
+			{"'{{1,2},{3,4}}'::int[]", Options{}, `"{{1,2},{3,4}}": an array of 2 dimensions in`},
+			{"'[2:2][3:4][1:1]={{{1},{2}}}'::int[]", Options{}, `"[2:2][3:4][1:1]={{{1},{2}}}": an array of 3 dimensions in`},
+			{"'[1:2][0:0]={{null},{\"NULL\"}}'::text[]", Options{}, `"[1:2][0:0]={{NULL},{\"NULL\"}}": an array of 2`},
+			{"ARRAY['{}'::da, '[0:0]={7}'::da]", Options{}, `"[0:0]={7}": an array that begins at index 0, not 1`},
+			{"ARRAY[1, 1e400]", Options{}, "(401 bytes): beyond the range"},
+			{"numrange(1, 1e400)", Options{}, "(401 bytes): beyond the range"},
+			{"daterange('2000-01-01', 'infinity')", Options{}, "infinity: Parquet"},
+			{"ROW(1e400, NULL, NULL, NULL, NULL)::comp", Options{}, "(401 bytes): beyond the range"},
+			{"ROW(1, '1 mon', NULL, NULL, NULL)::comp", Options{Interval: IntervalDuration}, `"1 mon": 1 months`},
+			{"ROW(1, NULL, NULL, '{{1}}', NULL)::comp", Options{}, `"{{1}}": an array of 2`},
+			{"'[3:3]={\"(1,\\\"1 day\\\",2000-01-01,,\\\"a b\\\")\"}'::comp[]", Options{}, `an array that begins at index 3, not 1`},
+			{"'[0:0]={\"\\\"k\\\"=>NULL\"}'::hstore[]", Options{}, `"[0:0]={\"\\\"k\\\"=>NULL\"}": an array that`},
+			{`'[0:1]={t,f}'::bool[]`, Options{}, `"[0:1]={t,f}"`},
+			{`'[0:1]={1.5,1e-30}'::float8[]`, Options{}, `"[0:1]={1.5,1e-30}"`},
+			{`'[0:1]={12:00,13:00:00.5}'::timetz[]`, Options{}, `"[0:1]={12:00:00+00,13:00:00.5+00}"`},
+			{`'[0:0]={"[1,)"}'::int4range[]`, Options{}, `"[0:0]={\"[1,)\"}"`},
+			{`'[0:0]={"((1,2),(3,4))"}'::path[]`, Options{}, `"[0:0]={\"((1,2),(3,4))\"}"`},
+			{`'[0:0]={"(3,4),(1,2)"}'::box[]`, Options{}, `"[0:0]={(3,4),(1,2)}"`},
+			{`'[0:0]={10.0.0.1/8}'::inet[]`, Options{}, `"[0:0]={10.0.0.1/8}"`},
+			{`'[0:0]={\\x00ff}'::bytea[]`, Options{}, "an array that begins at index 0"},
+		} {
+			query := "SELECT " + tt.value + " AS v"
+			cat, cols := describe(t, c, query)
+			opt := tt.opt
+			opt.ServerVersion = version(t, c)
+			var got [2]string
+			for i, tr := range []Transport{CSV, Binary} {
+				p, err := NewPlan(cat, cols, opt, tr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, err = collect(p, DecoderOptions{}, copyOut(t, c, p, query), nil)
+				var ve *ValueError
+				if !errors.As(err, &ve) {
+					t.Errorf("%s by %s: %v", tt.value, tr, err)
+					continue
+				}
+				got[i] = ve.Error() + " / " + ve.Hint
+			}
+			if got[0] != got[1] || !strings.Contains(got[0], tt.want) {
+				t.Errorf("%s:\ncsv    %s\nbinary %s\nwant   %s", tt.value, got[0], got[1], tt.want)
+			}
+		}
+		compare(t, c, "SELECT indkey[0:0] AS a, indclass[0:1] AS b FROM pg_index WHERE indnatts > 1 LIMIT 3", Options{})
+	})
+}
+
 // TestChangedTypes: a type that is another one when the rows come than when the plan was made is an error, never a value.
 func TestChangedTypes(t *testing.T) {
 	t.Parallel()

@@ -101,7 +101,7 @@ func TestRecordedValues(t *testing.T) {
 					t.Errorf("%s by %s: %#v", name, plans[i].Transport, err)
 				}
 			}
-			if e[0] != nil && e[1] != nil && e[0].Reason != e[1].Reason && v.typ != "int4[]" {
+			if e[0] != nil && e[1] != nil && e[0].Error() != e[1].Error() {
 				t.Errorf("%s: csv says %q, binary %q", name, e[0], e[1])
 			}
 			continue
@@ -115,6 +115,11 @@ func TestRecordedValues(t *testing.T) {
 		if len(rows) != 2 || rows[0][0].null || !rows[1][0].null {
 			t.Errorf("%s: rows %v", name, rows)
 			continue
+		}
+		if n := plans[1].nodes[0]; !plans[1].Columns[0].AsText && !n.anyNode(func(n *node) bool { return n.kind == kMoney }) {
+			if got, ok := n.appendText(nil, v.binary); string(got) != v.text || !ok {
+				t.Errorf("%s: in a message it is %q, %v", name, got, ok)
+			}
 		}
 		if n := plans[1].nodes[0]; n.kind == kNumFloat {
 			checkFloat(t, v.text, f64(rows[0][0]), batches[1][0].Counts[0].Inexact)

@@ -232,6 +232,7 @@ func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used
 	}
 	opt := j.Types
 	opt.Strict = opt.Strict || r.cfg.Strict
+	opt.ServerVersion = snap.ServerVersionNum()
 	opt.Columns = withCommon(j.Types.Columns, j.CommonTypes, p.Columns)
 	if j.types, err = typemap.NewPlan(cat, cols, opt, r.transport()); err != nil {
 		return err
@@ -242,12 +243,14 @@ func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used
 	if err := parquetw.Check(j.writerOptions(r)); err != nil {
 		return err
 	}
-	j.exprs = nil
-	if slices.ContainsFunc(j.types.Columns, func(c typemap.ColumnPlan) bool { return c.AsText }) {
-		j.exprs = make([]string, len(cols))
-		for i := range cols {
-			j.exprs[i] = j.types.SelectExpr(i, pgx.Identifier{cols[i].Name}.Sanitize())
-		}
+	exprs, plain := make([]string, len(cols)), true
+	for i := range cols {
+		name := pgx.Identifier{cols[i].Name}.Sanitize()
+		exprs[i] = j.types.SelectExpr(i, name)
+		plain = plain && exprs[i] == name
+	}
+	if j.exprs = exprs; plain {
+		j.exprs = nil
 	}
 	j.counts = make([]column.Counts, len(cols))
 	return nil
