@@ -9,23 +9,23 @@ import (
 type kind uint8
 
 const (
-	kBool     kind = iota
-	kInt16         // as INT32
-	kInt32         //
-	kInt64         //
-	kUint32        //
-	kUint64        //
-	kFloat32       //
-	kFloat64       //
-	kText          // the bytes of the wire, checked to be UTF-8
-	kBytes         // bytea
-	kDate          //
-	kTime          //
-	kStamp         // timestamp
-	kStampTZ       // timestamp with time zone
-	kNumFloat      // numeric as float64
-	kViaText       // by the text decoder, whatever the transport: never in a node, only in a column's fast kind
-	kViaBinary     // the same by the binary decoder: CSV carries the binary form in hexadecimal
+	kBool      kind = iota
+	kInt16          // as INT32
+	kInt32          //
+	kInt64          //
+	kUint32         //
+	kUint64         //
+	kFloat32        //
+	kFloat64        //
+	kText           // the bytes of the wire, checked to be UTF-8
+	kBytes          // bytea
+	kDate           //
+	kTime           //
+	kStamp          // timestamp
+	kStampTZ        // timestamp with time zone
+	kNumFloat       // numeric as float64
+	kViaText        // by the text decoder, whatever the transport: never in a node, only in a column's fast kind
+	kViaBinary      // the same by the binary decoder: CSV carries the binary form in hexadecimal
 
 	kNumDecimal // numeric as a decimal of precision and scale
 	kNumText    // numeric as text

@@ -67,7 +67,7 @@ type Plan struct {
 	nnull  []bool // columns that no NULL may be in
 	// spanInf tells that intervals can be infinite.
 	spanInf bool
-	geo    geoSet
+	geo     geoSet
 }
 
 // NewPlan decides what each column becomes. The error is an *UnsupportedError where one column is the reason.

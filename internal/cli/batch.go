@@ -418,6 +418,9 @@ func (r *batchReader) entry(n *yaml.Node, number int) (export.Job, place) {
 			}
 		}
 	}
+	if d.Types.TypeMap == typemap.DDPP {
+		r.mapContradiction(&d.Types, own)
+	}
 	if levels {
 		r.contradiction(&d, replacing)
 		d.Overwrite = parquetw.ReplaceParquet
@@ -434,6 +437,28 @@ func (r *batchReader) entry(n *yaml.Node, number int) (export.Job, place) {
 		}
 	}
 	return d.Job, at
+}
+
+// mapContradiction finds what contradicts the type map ddpp and is not said in a place over which that of the map wins.
+func (r *batchReader) mapContradiction(o *typemap.Options, own map[string]pair) {
+	level := func(key, flag string) (int, pair) {
+		if p, given := own[key]; given {
+			return 3, p
+		}
+		if r.changed(flag) {
+			return 2, pair{}
+		}
+		if p, given := r.defaults[key]; given {
+			return 1, p
+		}
+		return 0, pair{}
+	}
+	least, _ := level("type_map", "type-map")
+	for _, m := range mapped {
+		if l, p := level(m.name, m.name); l >= least && l != 2 && !m.ok(o) { // of flags alone it is told elsewhere
+			r.problem(p.line, m.name, "type_map ddpp says the contrary")
+		}
+	}
 }
 
 // overwriteLevel finds where it is said what may be replaced: overwrite and no_clobber are one setting, so that an entry with one of

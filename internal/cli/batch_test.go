@@ -284,6 +284,14 @@ exports:
 			"b.yaml:8: no_clobber: overwrite in line 7 says the contrary",
 		}},
 		{"defaults no mapping", "b.yaml", "defaults: [a]\nexports: [{table: a, out: a}]\n", []string{"b.yaml:1: defaults: is a list, not a mapping of keys"}},
+		{"the map's contradictions", "b.yaml", `defaults: {type_map: ddpp, numeric: text}
+exports:
+  - {table: a, out: a}
+  - {table: b, out: b, interval: struct}
+  - {table: c, out: c, numeric: float64, ranges: text, interval: duration}
+  - {table: d, out: d, type_map: exact, ranges: struct}
+  - {table: e, out: e, type_map: ddpp}
+`, []string{"b.yaml:1: numeric: type_map ddpp says the contrary", "b.yaml:4: interval: type_map ddpp says the contrary"}},
 		{"contradiction", "b.yaml", "- {table: a, out: a, overwrite: true, no_clobber: true}\n", []string{"b.yaml:1: no_clobber: overwrite in line 1 says the contrary"}},
 		{"connection", "b.yaml", `connection:
   host: db1
@@ -426,7 +434,7 @@ exports:
   bloom: [ID, '"Mixed, Case"']
   sorted_by: [id]
   types: {RA: "${WHAT}", '"Dec"': text}
-  numeric: strict
+  numeric: float64
   numeric_nonfinite: null
   infinity: "null"
   invalid_utf8: replace
@@ -461,7 +469,7 @@ exports:
 			j.Table, j.Columns, j.Where, j.Out = "public.obs_sbn", []string{"id", `"Mixed, Case"`}, "stn = 'X05'", "out/${x}$5.parquet"
 			j.RowGroupRows, j.Compression, j.Overwrite, j.Parallel = 500, parquetw.Compression{Codec: parquetw.LZ4}, parquetw.ReplaceAny, 2
 			j.Types = typemap.Options{
-				Numeric: typemap.Numeric{Mode: typemap.NumericStrict}, Nonfinite: typemap.NonfiniteNull, Infinity: typemap.InfinityNull,
+				Nonfinite: typemap.NonfiniteNull, Infinity: typemap.InfinityNull,
 				InvalidUTF8: typemap.InvalidUTF8Replace, Interval: typemap.IntervalDuration, Ranges: typemap.RangeText, TrimBpchar: true, TypeMap: typemap.DDPP,
 				Columns: map[string]string{"ra": "decimal(5,2)", "Dec": "text"},
 			}

@@ -353,8 +353,9 @@ func (o *jobOptions) apply(job *export.Job) error {
 	job.Compression = o.compression
 	job.Encoding, job.Encodings = o.encoding.all, o.encoding.columns
 	job.Bloom, job.SortedBy = o.bloom, o.sortedBy
-	job.Types = o.types.options()
-	return nil
+	var err error
+	job.Types, err = o.types.options()
+	return err
 }
 
 // maxSQL bounds a query file: what is larger is no query but a mistake.

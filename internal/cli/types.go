@@ -11,10 +11,12 @@ import (
 type typeOptions struct {
 	opt     typemap.Options
 	columns []string // "name=type", for help and docs alone
+	changed func(flag string) bool
 }
 
 func (o *typeOptions) addFlags(f *flags) {
 	t := &o.opt
+	o.changed = f.Changed
 	f.Var(parsed[typemap.Numeric]{&t.Numeric, typemap.ParseNumeric, "float64", "choice"}, "numeric",
 		"`float64|strict|text|decimal(p,s)` numeric without precision; strict stops at the first value that float64 changes")
 	f.Var(parsed[typemap.Nonfinite]{&t.Nonfinite, typemap.ParseNonfinite, "error", "choice"}, "numeric-nonfinite",
@@ -90,4 +92,24 @@ func foldASCII(s string) string {
 	}, s)
 }
 
-func (o *typeOptions) options() typemap.Options { return o.opt }
+// mapped are the settings that a type map decides, by their keys in batch files. ok tells whether the options say the same as ddpp.
+var mapped = []struct {
+	name string
+	ok   func(o *typemap.Options) bool
+}{
+	{"numeric", func(o *typemap.Options) bool { return o.Numeric == typemap.Numeric{} }},
+	{"interval", func(o *typemap.Options) bool { return o.Interval == typemap.IntervalDuration }},
+	{"ranges", func(o *typemap.Options) bool { return o.Ranges == typemap.RangeText }},
+}
+
+// options are what was asked for, unless it is a contradiction.
+func (o *typeOptions) options() (typemap.Options, error) {
+	if o.opt.TypeMap == typemap.DDPP {
+		for _, m := range mapped {
+			if o.changed(m.name) && !m.ok(&o.opt) {
+				return o.opt, usagef("--type says it for single columns", "--type-map ddpp and --%s contradict each other", m.name)
+			}
+		}
+	}
+	return o.opt, nil
+}

@@ -203,6 +203,9 @@ func manifestTypes(j *Job) ManifestTypes {
 	if o.Numeric.Mode == typemap.NumericDecimal {
 		t.Numeric = fmt.Sprintf("decimal(%d,%d)", o.Numeric.Precision, o.Numeric.Scale)
 	}
+	if o.TypeMap == typemap.DDPP { // which decides these
+		t.Numeric, t.Interval, t.Ranges = "float64", "duration", "text"
+	}
 	for _, m := range []map[string]string{j.CommonTypes, o.Columns} {
 		for name, kind := range m {
 			t.Columns[name] = kind

@@ -107,7 +107,7 @@ func TestManifest(t *testing.T) {
       "compression": "gzip:9",
       "types": {
         "type_map": "ddpp",
-        "numeric": "decimal(20,4)",
+        "numeric": "float64",
         "numeric_nonfinite": "text",
         "infinity": "clamp",
         "invalid_utf8": "binary",

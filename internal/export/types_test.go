@@ -178,6 +178,47 @@ func TestOldSchema(t *testing.T) {
 	}
 }
 
+// Enums, also inside others, over several row groups: a dictionary may differ between row groups only at the top.
+func TestEnumsReadBack(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TYPE mood AS ENUM ('a', 'b', 'c', 'd', 'e', 'f', 'g')", "CREATE TYPE pair AS (m mood, n int)", "CREATE TYPE span AS RANGE (subtype = mood)",
+		`CREATE TABLE t AS SELECT n, m, CASE WHEN n % 3 > 0 THEN ARRAY[m, NULL, 'c'] END AS l, ROW(m, n)::pair AS p, ARRAY[ROW(m, n)::pair] AS lp, span(m, NULL) AS r
+		FROM (SELECT n, (enum_range(NULL::mood))[1 + n / 200] AS m FROM generate_series(0, 1399) n) s`)
+	for _, tr := range []Transport{CSV, Binary} {
+		cfg := config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t, "t.parquet"), "t.parquet"), RowGroupRows: 300})
+		cfg.Transport = tr
+		run1(t, cfg)
+		want := serverText(t, pgtest.Connect(t, dsn), "SELECT n, m FROM t ORDER BY n")
+		for name, file := range map[string]*pgtest.Parquet{"pyarrow": pgtest.ReadParquet(t, cfg.Jobs[0].Out), "duckdb": pgtest.ReadDuckDB(t, cfg.Jobs[0].Out)} {
+			if len(file.Rows) != 1400 {
+				t.Fatalf("%s: %d rows", name, len(file.Rows))
+			}
+			for i, row := range file.Rows {
+				m := *want[i][1]
+				if got := fmt.Sprint(row[1], row[3], row[4]); strings.Count(got, m) < 3 || fmt.Sprint(row[1]) != m || i%3 > 0 && !strings.Contains(fmt.Sprint(row[2]), m) {
+					t.Fatalf("%s: row %d: %v, want %s", name, i, row, m)
+				}
+			}
+		}
+	}
+}
+
+// What a user or a database says of quoting names does not reach the file.
+func TestQuotedIdentifiers(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, `CREATE TYPE "pair x" AS (a int)`, "CREATE TYPE kind AS (a int)", `CREATE TABLE t AS SELECT ROW(1)::"pair x" AS p, ROW(1)::kind AS k, 1 AS i`)
+	var sums []string
+	for _, v := range []string{"off", "on"} {
+		pgtest.Exec(t, dsn, "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET quote_all_identifiers = "+v+"', current_database()); END $$")
+		cfg := config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t, "t.parquet"), "t.parquet")})
+		cfg.Hash = true
+		sums = append(sums, run1(t, cfg).Files[0].SHA256)
+	}
+	if sums[0] != sums[1] || sums[0] == "" {
+		t.Errorf("the files differ: %s", sums)
+	}
+}
+
 // Geometries of a reference system that only the server knows come with its definition.
 func TestGeometryReferenceSystem(t *testing.T) {
 	dsn := pgtest.Database(t)
