@@ -105,6 +105,7 @@ func TestManifest(t *testing.T) {
       "sha256": "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f",
       "row_group_rows": 1000,
       "compression": "gzip:9",
+      "encoding": "auto",
       "types": {
         "type_map": "ddpp",
         "numeric": "float64",
@@ -147,6 +148,7 @@ func TestManifest(t *testing.T) {
       "row_groups": 0,
       "row_group_rows": 0,
       "compression": "zstd:1",
+      "encoding": "auto",
       "types": {
         "type_map": "exact",
         "numeric": "float64",
