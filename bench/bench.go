@@ -52,6 +52,9 @@ func (e *SampleError) Error() string {
 	return fmt.Sprintf("no sample can be taken of %s, which is read whole (%s)", e.Source, e.Why)
 }
 
+// noisy is how far apart the base's runs may be before nothing can be told from them.
+const noisy = 1.5
+
 // run is one bench under way.
 type run struct {
 	cfg    Config
@@ -60,12 +63,6 @@ type run struct {
 	dir    string
 	series []*Series
 	bytes  int64 // of the base's file
-}
-
-// one is a run to be done.
-type one struct {
-	series *Series
-	round  int
 }
 
 // Run does the bench. Nothing is left of its files, whatever happens.
@@ -214,6 +211,9 @@ func (r *run) sweep(ctx context.Context) error {
 	}
 	if r.report.Server.Local && r.find(KindExport, base).Wall.Median < 0.5 {
 		r.warn("runs take less than half a second: connecting and planning count for much in that; a larger sample says more")
+	}
+	if w := r.find(KindExport, base).Wall; w.High > noisy*w.Low {
+		r.warn("the same run took from %.2f to %.2f s: this machine, the network or the server is busy with other things, and ratios say little", w.Low, w.High)
 	}
 	exports := func(s Setting) *Series { return r.find(KindExport, s) }
 	var combined Setting

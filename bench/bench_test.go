@@ -191,6 +191,20 @@ func TestRecommendation(t *testing.T) {
 	}
 }
 
+// Runs that are far apart are warned of, and those of a steady machine are not.
+func TestNoise(t *testing.T) {
+	calls := 0
+	for name, wall := range map[string]func(Setting) float64{
+		"steady": func(Setting) float64 { return 1 },
+		"noisy":  func(Setting) float64 { calls++; return 1 + float64(calls)/20 },
+	} {
+		r := swept(t, &model{wall: wall, size: func(Setting) int64 { return 1 }})
+		if got := strings.Contains(strings.Join(r.Warnings, "\n"), "busy with other things"); got != (name == "noisy") {
+			t.Errorf("%s: warnings %q", name, r.Warnings)
+		}
+	}
+}
+
 // Each round has every run once, in an order that the seed alone decides and that differs from round to round.
 func TestOrders(t *testing.T) {
 	orders := func() [][]int {
@@ -211,8 +225,7 @@ func TestOrders(t *testing.T) {
 		if i > 0 && slices.Equal(o, first[0]) {
 			t.Errorf("rounds 1 and %d have the same order", i+1)
 		}
-		slices.Sort(o)
-		for k, place := range o {
+		for k, place := range slices.Sorted(slices.Values(o)) {
 			if place != k+1 {
 				t.Fatalf("round %d has the places %v", i+1, o)
 			}

@@ -103,7 +103,7 @@ func (r *Report) charts() charts {
 					rest.Parallel = -1
 				}
 			}
-			if s.Kind == KindExport && !s.Confirms && rest.Parallel > 0 && s.Setting != r.Base {
+			if s.Kind == KindExport && rest.Parallel > 0 && s.Setting != r.Base {
 				l.Points = append(l.Points, point{s.Wall.Median, float64(s.Output) / 1e6, fmt.Sprintf("%s %s", f.flag, f.text(s.Setting))})
 			}
 		}
