@@ -117,35 +117,47 @@ func (o *output) writeback() {
 	o.synced = written
 }
 
-// publish makes the file durable under its name: data, then name, then directory. Whether it may replace what is there
-// is asked once more, because time has passed. After an error the temp file is gone, and the target is what it was
-// before, save where only the directory could not be synced.
-func (o *output) publish() (err error) {
+// finish makes the file's data durable under the temp name and closes it. After an error the temp file is gone.
+func (o *output) finish() (err error) {
 	defer func() {
-		if o.f != nil {
+		if err != nil {
 			err = errors.Join(err, o.discard())
 		}
 	}()
 	if err := o.flush(); err != nil {
 		return err
 	}
+	o.buf = nil
 	if err := o.f.Chmod(o.mode); err != nil {
 		return o.failed("write", err)
 	}
 	if err := o.f.Sync(); err != nil {
 		return o.failed("sync", err)
 	}
-	if _, err := checkTarget(o.path, o.over); err != nil {
-		return err
-	}
 	f := o.f
+	o.f = nil
 	if err := f.Close(); err != nil {
 		return o.failed("close", err)
+	}
+	return nil
+}
+
+// publish gives the finished file its name and syncs the directory. Whether it may replace what is there is asked once
+// more, because time has passed. After an error the temp file is gone, and the target is what it was before, save where
+// only the directory could not be synced.
+func (o *output) publish() (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, o.discard())
+		}
+	}()
+	if _, err := checkTarget(o.path, o.over); err != nil {
+		return err
 	}
 	if err := o.rename(); err != nil {
 		return err
 	}
-	o.f = nil
+	o.temp = ""
 	dir := filepath.Dir(o.path)
 	d, err := os.Open(dir)
 	if err != nil {
@@ -182,14 +194,18 @@ func (o *output) rename() error {
 	return nil
 }
 
-// discard removes the temp file.
+// discard removes the temp file, if there is one still.
 func (o *output) discard() error {
-	if o.f == nil {
+	if o.f != nil {
+		o.f.Close() // its content does not matter any more
+		o.f = nil
+	}
+	temp := o.temp
+	o.temp = ""
+	if temp == "" {
 		return nil
 	}
-	o.f.Close() // its content does not matter any more, and it may be closed
-	o.f = nil
-	if err := os.Remove(o.temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return o.failed("remove the unfinished", err)
 	}
 	return nil

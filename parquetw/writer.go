@@ -402,35 +402,60 @@ func (w *Writer) EndRowGroup() error {
 // file, gives it its name and syncs the directory. Whatever goes wrong, it returns the first error of the whole file and
 // leaves nothing behind: what was at the target before is there still.
 func (w *Writer) Commit(ctx context.Context) (Result, error) {
-	res, err := w.commit(ctx)
+	f, err := w.Finish(ctx)
 	if err != nil {
-		return Result{}, errors.Join(err, w.Abort())
+		return Result{}, err
 	}
-	return res, nil
+	if err := f.Publish(); err != nil {
+		return Result{}, err
+	}
+	return f.Result, nil
 }
 
-func (w *Writer) commit(ctx context.Context) (Result, error) {
+// Finished is a file that is whole and synced, under a temp name beside its own. It holds no open file. Either Publish or Discard
+// ends it.
+type Finished struct {
+	Result
+	out *output
+}
+
+// Publish gives the file its name and syncs the directory. After an error nothing is left behind, and what was at the target before is
+// there still, save where only the directory could not be synced.
+func (f *Finished) Publish() error { return f.out.publish() }
+
+// Discard removes the file, unless it was published or discarded before.
+func (f *Finished) Discard() error { return f.out.discard() }
+
+// Finish does what Commit does, save for the name: several files can so get theirs together, or none.
+func (w *Writer) Finish(ctx context.Context) (*Finished, error) {
+	if err := w.finish(ctx); err != nil {
+		return nil, errors.Join(err, w.Abort())
+	}
+	return &Finished{Result{Rows: w.rows, Bytes: w.out.at, RowGroups: w.groups, SHA256: w.out.sum()}, w.out}, nil
+}
+
+func (w *Writer) finish(ctx context.Context) error {
 	if err := w.EndRowGroup(); err != nil {
-		return Result{}, err
+		return err
 	}
 	if err := w.wait(ctx, func() bool { return len(w.waiting) == 0 && w.tasks == 0 && !w.flushing }); err != nil {
-		return Result{}, err
+		return err
 	}
 	if err := w.writeFooter(); err != nil {
 		w.fail(err)
-		return Result{}, err
+		return err
 	}
 	if err := context.Cause(ctx); err != nil {
 		w.fail(err)
-		return Result{}, err
+		return err
 	}
-	if err := w.out.publish(); err != nil {
+	if err := w.out.finish(); err != nil {
 		w.fail(err)
-		return Result{}, err
+		return err
 	}
 	w.closed = true
 	w.letGo()
-	return Result{Rows: w.rows, Bytes: w.out.at, RowGroups: w.groups, SHA256: w.out.sum()}, nil
+	return nil
 }
 
 // Abort ends the Writer without a file, unless it has been committed or aborted before: then it does nothing. It waits

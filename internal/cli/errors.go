@@ -52,6 +52,9 @@ func describe(err error) []string {
 	}
 	v := judge(err)
 	message := "error: " + oneLine(v.message)
+	if failed := findAll[*export.JobError](err); len(failed) == 1 {
+		message = "error: " + oneLine(failed[0].Out+": "+judge(failed[0].Err).message)
+	}
 	if len(v.excerpt) > 0 {
 		if v.hint != "" {
 			message += " (" + oneLine(v.hint) + ")"

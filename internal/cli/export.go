@@ -115,7 +115,7 @@ func (o *exportOptions) addFlags(f *flags) {
 	f.StringVar(&o.source.schema, "schema", "", "`NAME` every table of a schema, each to its file in --out-dir, from one snapshot")
 	f.Var(list{&o.source.include, onePattern, "pattern"}, "include", "`PATTERN` with --schema: only relations that it fits, * and ? being wildcards; may be given again")
 	f.Var(list{&o.source.exclude, onePattern, "pattern"}, "exclude", "`PATTERN` with --schema: not the relations that it fits; may be given again")
-	f.BoolVar(&o.failFast, "fail-fast", false, "of several files the first that fails stops the others")
+	f.BoolVar(&o.failFast, "fail-fast", false, "of several files the first that fails stops the others, and none is written")
 	f.BoolVar(&o.dryRun, "dry-run", false, "print the plan and what it costs the server, read no rows, write nothing")
 
 	f.group("Output")
@@ -267,6 +267,7 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, *batch, error
 		LockTimeout: o.lockTimeout,
 		RowSecurity: o.rowSecurity,
 		FailFast:    o.failFast,
+		NameJobs:    b != nil,
 		Strict:      o.strict,
 		Hash:        o.manifest != "",
 

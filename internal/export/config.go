@@ -44,7 +44,8 @@ type Config struct {
 	Slot        snapshot.Slot // take the snapshot by creating this replication slot; zero: don't
 	LockTimeout time.Duration // for the first locks; 0: wait for ever
 	RowSecurity bool          // let row security policies filter rows; false: they are an error
-	FailFast    bool          // the first job that fails stops the others
+	FailFast    bool          // the first job that fails stops the others, and no file is written
+	NameJobs    bool          // an error about a job is a *JobError also where there is one job
 
 	Gentle         bool          // one connection, and one sequential scan a relation, which keeps to a small ring of the server's cache
 	Rate           int64         // bytes a second that the server may send, over all connections; 0: no limit

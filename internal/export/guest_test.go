@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"fast-export/internal/pgtest"
 	"fast-export/snapshot"
@@ -74,6 +77,102 @@ func TestYieldToDDL(t *testing.T) {
 		if err := <-ddl; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// What ends a run of several files as a whole leaves none of them, those that were whole neither, and replaces nothing.
+func TestEndedRunLeavesNothing(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		sql  string // of the second file, which is slow
+		end  func(cfg *Config, finished <-chan struct{}, cancel context.CancelCauseFunc)
+	}{
+		{"interrupted", "SELECT pg_sleep(0.02), i FROM slow", func(_ *Config, finished <-chan struct{}, cancel context.CancelCauseFunc) {
+			go func() {
+				<-finished
+				cancel(errors.New("stopped"))
+			}()
+		}},
+		{"fail-fast", "SELECT pg_sleep(0.01), 1 / (i - 150) AS x FROM slow", func(cfg *Config, _ <-chan struct{}, _ context.CancelCauseFunc) { cfg.FailFast = true }},
+		{"age", "SELECT pg_sleep(0.02), i FROM slow", func(cfg *Config, _ <-chan struct{}, _ context.CancelCauseFunc) { cfg.MaxSnapshotAge = 1500 * time.Millisecond }},
+		{"yielding", "SELECT pg_sleep(0.02), i FROM slow", func(cfg *Config, finished <-chan struct{}, _ context.CancelCauseFunc) {
+			cfg.YieldToDDL = true
+			go func() {
+				<-finished
+				if conn, err := pgx.ConnectConfig(context.Background(), cfg.Conn); err == nil {
+					_, _ = conn.Exec(context.Background(), "TRUNCATE slow") // that the run has ended shows that it waited
+					_ = conn.Close(context.Background())
+				}
+			}()
+		}},
+		{"lost", "SELECT pg_sleep(0.02), i FROM slow", func(cfg *Config, finished <-chan struct{}, _ context.CancelCauseFunc) {
+			go func() {
+				<-finished
+				if conn, err := pgx.ConnectConfig(context.Background(), cfg.Conn); err == nil {
+					_, _ = conn.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+					_ = conn.Close(context.Background())
+				}
+			}()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dsn := pgtest.Database(t)
+			dir := outDir(t, "old.parquet")
+			cfg := slow(t, dsn, time.Second, filepath.Join(dir, "old.parquet"))
+			cfg.Rate, cfg.Parallel = 0, 3
+			cfg.Jobs[0].Where = "i < 10"
+			run1(t, cfg)
+			before := digest(t, cfg.Jobs[0].Out)
+			cfg.Jobs[0].Where = ""
+			second := cfg.Jobs[0]
+			second.Table, second.SQL, second.Out = "", c.sql, filepath.Join(dir, "slow.parquet")
+			third := cfg.Jobs[0]
+			third.Out = filepath.Join(dir, "new.parquet")
+			cfg.Jobs = append(cfg.Jobs, second, third)
+
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			finished := make(chan struct{})
+			go func() { // a file that is whole has the mode that it is to have
+				defer close(finished)
+				for whole := 0; whole < 2 && ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
+					whole = 0
+					for _, name := range []string{"old", "new"} {
+						names, _ := filepath.Glob(filepath.Join(dir, "."+name+".parquet.tmp-*"))
+						for _, n := range names {
+							if st, err := os.Stat(n); err == nil && st.Mode().Perm() != 0o600 {
+								whole++
+							}
+						}
+					}
+				}
+			}()
+			c.end(&cfg, finished, cancel)
+			res, err := Run(ctx, cfg)
+			var partial *PartialError
+			if err == nil || errors.As(err, &partial) {
+				t.Fatalf("got %v, want what ended the run", err)
+			}
+			select {
+			case <-finished:
+			default:
+				t.Error("no file was whole before the end: the test shows nothing")
+			}
+			for _, f := range res.Files {
+				if f.Err == nil {
+					t.Errorf("%s is said to be there", f.Path)
+				}
+			}
+			if c.name == "fail-fast" {
+				var job *JobError
+				if !errors.As(err, &job) || job.Out != second.Out {
+					t.Errorf("got %v, want a *JobError that names %s", err, second.Out)
+				}
+			}
+			if digest(t, cfg.Jobs[0].Out) != before {
+				t.Error("what stood there was replaced")
+			}
+		})
 	}
 }
 

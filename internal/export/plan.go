@@ -34,11 +34,10 @@ type job struct {
 	encodings []parquetw.Encoding // one a leaf
 	priors    []parquetw.Prior    // one a leaf, or nil
 
-	queued  *queued // the queue's
-	spool   *copier.Spool
-	counts  []column.Counts // the merger's, one a column
-	written parquetw.Result
-	done    bool // the file stands under its name
+	queued   *queued // the queue's
+	spool    *copier.Spool
+	counts   []column.Counts    // the merger's, one a column
+	finished *parquetw.Finished // the file, or nil
 
 	mu       sync.Mutex
 	err      error
@@ -110,7 +109,7 @@ func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snaps
 			Table: j.Table, Columns: j.Columns, Where: j.Where, SQL: j.SQL, RowSecurity: r.cfg.RowSecurity, Chunk: j.Chunk,
 		})
 		if err != nil {
-			errs = append(errs, j.wrap(err, len(r.jobs) > 1))
+			errs = append(errs, r.wrap(j, err))
 			if ctx.Err() != nil {
 				break
 			}
@@ -139,9 +138,9 @@ func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snaps
 	return rels, nil
 }
 
-// wrap names the job in an error where there are several.
-func (j *job) wrap(err error, several bool) error {
-	if !several {
+// wrap names the job in an error where there are several, or where it is asked for.
+func (r *run) wrap(j *job, err error) error {
+	if len(r.jobs) == 1 && !r.cfg.NameJobs {
 		return err
 	}
 	return &JobError{Index: j.index, Out: j.Out, Err: err}
@@ -153,7 +152,7 @@ func (r *run) makePlans(ctx context.Context, snap *snapshot.Snapshot) error {
 	used := map[string]bool{}
 	for _, j := range r.jobs {
 		if err := r.planJob(ctx, snap, j, used); err != nil {
-			errs = append(errs, j.wrap(err, len(r.jobs) > 1))
+			errs = append(errs, r.wrap(j, err))
 			if ctx.Err() != nil || snap.Conn().IsClosed() {
 				break
 			}

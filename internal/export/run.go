@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
 	"fast-export/copier"
@@ -167,14 +168,15 @@ func newRun(cfg Config, dry bool) (*run, error) {
 
 // addJobs takes the jobs on. All targets that will not do are told together.
 func (r *run) addJobs(jobs []Job, dry bool) error {
-	r.jobs = nil
-	var errs []error
+	r.jobs = make([]*job, len(jobs))
 	for i := range jobs {
-		j := &job{Job: &jobs[i], index: i}
-		r.jobs = append(r.jobs, j)
+		r.jobs[i] = &job{Job: &jobs[i], index: i}
+	}
+	var errs []error
+	for _, j := range r.jobs {
 		if j.Out != "" || !dry { // a plan needs no target; one that is given must do
 			if err := parquetw.CheckTarget(j.Out, j.Overwrite); err != nil {
-				errs = append(errs, j.wrap(err, len(jobs) > 1))
+				errs = append(errs, r.wrap(j, err))
 			}
 		}
 	}
@@ -297,19 +299,50 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 	if r.held == 0 {
 		r.held = time.Since(snap.Since())
 	}
-	if copyErr != nil {
-		for _, j := range r.jobs {
-			if !j.done {
-				j.setErr(copyErr)
-			}
+	// What ended the run as a whole leaves nothing of it. From here on it comes too late.
+	if ctx.Err() != nil {
+		err := context.Cause(ctx)
+		return errors.Join(err, r.discard(err))
+	}
+	r.publish()
+	return r.verdict(snap)
+}
+
+// discard removes the files that are finished and have no name yet, because of cause. Its error is that one could not be removed.
+func (r *run) discard(cause error) error {
+	var errs []error
+	for _, j := range r.jobs {
+		if j.finished != nil {
+			errs = append(errs, j.finished.Discard())
 		}
-		return copyErr
+		j.setErr(cause)
 	}
-	// An interruption that came when every file stood under its name came too late to be one.
-	if err := r.verdict(snap); err == nil || ctx.Err() == nil {
-		return err
+	return errors.Join(errs...)
+}
+
+// publishers is how many files get their names at a time, so that the waits for their directories overlap.
+const publishers = 16
+
+// publish gives all files that are finished their names.
+func (r *run) publish() {
+	var g errgroup.Group
+	g.SetLimit(publishers)
+	for _, j := range r.jobs {
+		if j.finished == nil {
+			continue
+		}
+		g.Go(func() error {
+			if err := j.finished.Publish(); err != nil {
+				j.setErr(err)
+				return nil
+			}
+			res := j.finished.Result
+			r.report.Report(progress.FileDone{Path: j.Out, Rows: res.Rows, Bytes: res.Bytes, RowGroups: res.RowGroups})
+			r.log.Info("file done", "file", j.Out, "rows", res.Rows, "bytes", res.Bytes)
+			return nil
+		})
 	}
-	return context.Cause(ctx)
+	_ = g.Wait() // errors are the jobs'
 }
 
 // fail ends one job, and the run where it is the only one or the first failure is to end all.
@@ -319,7 +352,7 @@ func (r *run) fail(j *job, err error, cancel context.CancelCauseFunc) {
 	}
 	j.spool.Close()
 	if len(r.jobs) == 1 || r.cfg.FailFast {
-		cancel(err)
+		cancel(r.wrap(j, err))
 	}
 }
 
@@ -339,12 +372,12 @@ func (r *run) verdict(snap *snapshot.Snapshot) error {
 		snap.KeepSlot()
 		return nil
 	case len(r.jobs) == 1:
-		return first
+		return r.wrap(r.jobs[0], first)
 	}
 	return &PartialError{Failed: failed, Total: len(r.jobs), First: first}
 }
 
-// merge writes one job's file: its chunks in order, batch by batch.
+// merge writes one job's file, all but its name: its chunks in order, batch by batch.
 func (r *run) merge(ctx context.Context, j *job) (err error) {
 	// The file is opened when its first rows are here: a batch of hundreds of files has few open at a time.
 	b, err := j.spool.Take(ctx)
@@ -383,14 +416,8 @@ func (r *run) merge(ctx context.Context, j *job) (err error) {
 	for _, k := range slices.Sorted(maps.Keys(meta)) {
 		w.SetMetadata(k, meta[k])
 	}
-	res, err := w.Commit(ctx)
-	if err != nil {
-		return err
-	}
-	j.written, j.done = res, true
-	r.report.Report(progress.FileDone{Path: j.Out, Rows: res.Rows, Bytes: res.Bytes, RowGroups: res.RowGroups})
-	r.log.Info("file done", "file", j.Out, "rows", res.Rows, "bytes", res.Bytes)
-	return nil
+	j.finished, err = w.Finish(ctx)
+	return err
 }
 
 // spatialRefs asks for the definitions of the reference systems that the job's geometries turned out to have. The snapshot
@@ -469,9 +496,13 @@ func (r *run) result(snap *snapshot.Snapshot) *Result {
 		res.KeptDir = r.dir
 	}
 	for _, j := range r.jobs {
+		var written parquetw.Result
+		if j.finished != nil {
+			written = j.finished.Result
+		}
 		f := File{
-			Path: j.Out, Source: j.source(), Rows: j.written.Rows, Bytes: j.written.Bytes, RowGroups: j.written.RowGroups,
-			SHA256: j.written.SHA256, Plan: j.plan.Why, Columns: j.columns(), Warnings: j.warned(), Job: j.Job, Err: j.failure(),
+			Path: j.Out, Source: j.source(), Rows: written.Rows, Bytes: written.Bytes, RowGroups: written.RowGroups,
+			SHA256: written.SHA256, Plan: j.plan.Why, Columns: j.columns(), Warnings: j.warned(), Job: j.Job, Err: j.failure(),
 		}
 		for i := range f.Columns {
 			c := j.counts[i]
