@@ -94,7 +94,9 @@ func TestEndedRunLeavesNothing(t *testing.T) {
 			}()
 		}},
 		{"fail-fast", "SELECT pg_sleep(0.01), 1 / (i - 150) AS x FROM slow", func(cfg *Config, _ <-chan struct{}, _ context.CancelCauseFunc) { cfg.FailFast = true }},
-		{"age", "SELECT pg_sleep(0.02), i FROM slow", func(cfg *Config, _ <-chan struct{}, _ context.CancelCauseFunc) { cfg.MaxSnapshotAge = 1500 * time.Millisecond }},
+		{"age", "SELECT pg_sleep(0.02), i FROM slow", func(cfg *Config, _ <-chan struct{}, _ context.CancelCauseFunc) {
+			cfg.MaxSnapshotAge = 1500 * time.Millisecond
+		}},
 		{"yielding", "SELECT pg_sleep(0.02), i FROM slow", func(cfg *Config, finished <-chan struct{}, _ context.CancelCauseFunc) {
 			cfg.YieldToDDL = true
 			go func() {

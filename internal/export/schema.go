@@ -39,17 +39,21 @@ const schemaQuery = `SELECT pg_catalog.to_regnamespace($1::text::pg_catalog.text
 	coalesce(pg_catalog.has_schema_privilege(pg_catalog.to_regnamespace($1::text::pg_catalog.text)::pg_catalog.oid, 'USAGE'), false)`
 
 // relationsQuery lists a schema's relations with the topmost table that each is a partition of, and the parents that it inherits from
-// otherwise. All names but the first are as SQL writes them.
+// otherwise. All names but the first are as SQL writes them. A partition whose concurrent detaching was begun (from 14 on) is none any more:
+// scans of its table do not read it.
 const relationsQuery = `
-WITH RECURSIVE up(leaf, oid) AS (
-	SELECT c.oid, c.oid FROM pg_catalog.pg_class c WHERE c.relnamespace = $1::text::pg_catalog.oid AND c.relispartition
+WITH RECURSIVE part(oid, parent) AS (
+	SELECT i.inhrelid, i.inhparent FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid AND c.relispartition
+	WHERE c.relkind IN ('r', 'p', 'f') AND coalesce((pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::pg_catalog.bool, false) IS FALSE
+), up(leaf, oid) AS (
+	SELECT p.oid, p.oid FROM part p JOIN pg_catalog.pg_class c ON c.oid = p.oid WHERE c.relnamespace = $1::text::pg_catalog.oid
 	UNION ALL
-	SELECT up.leaf, i.inhparent FROM up JOIN pg_catalog.pg_class c ON c.oid = up.oid AND c.relispartition
-		JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.oid
+	SELECT up.leaf, p.parent FROM up JOIN part p ON p.oid = up.oid
 )
-SELECT c.relname::text, pg_catalog.quote_ident(c.relname::text), pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind::text, c.relispartition,
+SELECT c.relname::text, pg_catalog.quote_ident(c.relname::text), pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind::text,
+	c.oid IN (SELECT oid FROM part),
 	coalesce((SELECT pg_catalog.format('%I.%I', rn.nspname, r.relname) FROM up JOIN pg_catalog.pg_class r ON r.oid = up.oid
-		JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace WHERE up.leaf = c.oid AND NOT r.relispartition LIMIT 1), ''),
+		JOIN pg_catalog.pg_namespace rn ON rn.oid = r.relnamespace WHERE up.leaf = c.oid AND r.oid NOT IN (SELECT oid FROM part) LIMIT 1), ''),
 	ARRAY(SELECT pg_catalog.format('%I.%I', pn.nspname, p.relname) FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class p ON p.oid = i.inhparent
 		JOIN pg_catalog.pg_namespace pn ON pn.oid = p.relnamespace WHERE i.inhrelid = c.oid AND NOT c.relispartition ORDER BY i.inhseqno)
 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

@@ -135,6 +135,43 @@ func TestSchema(t *testing.T) {
 	})
 }
 
+// The table does not have the rows of a partition that is being detached concurrently: it gets a file of its own, and so
+// does what has partitions itself.
+func TestSchemaWhileDetaching(t *testing.T) {
+	t.Parallel()
+	pgtest.EachMajor(t, func(t *testing.T, srv *pgtest.Server) {
+		if srv.Version() < 140000 {
+			return // it has no such thing
+		}
+		dsn := srv.Database(t)
+		pgtest.Exec(t, dsn, "CREATE TABLE rp (i int) PARTITION BY LIST (i)", "CREATE TABLE rp1 PARTITION OF rp FOR VALUES IN (1)",
+			"CREATE TABLE rp2 PARTITION OF rp FOR VALUES IN (2) PARTITION BY LIST (i)", "CREATE TABLE rp2a PARTITION OF rp2 FOR VALUES IN (2)", "INSERT INTO rp VALUES (1), (2)")
+		holder, conn := pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
+		if _, err := holder.Exec(t.Context(), "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT * FROM rp"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Exec(t.Context(), "SET lock_timeout = '300ms'"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Exec(t.Context(), "ALTER TABLE rp DETACH PARTITION rp2 CONCURRENTLY"); err == nil {
+			t.Fatal("it was detached: the test shows nothing")
+		}
+		for _, s := range []Schema{{Name: "public", Dir: "d"}, {Name: "public", Dir: "d", Include: []string{"rp", "rp2"}}} {
+			jobs, warnings, err := s.Jobs(t.Context(), conn)
+			if err != nil || len(warnings) != 0 || !slices.Equal(tables(jobs), []string{"public.rp d/rp.parquet", "public.rp2 d/rp2.parquet"}) {
+				t.Errorf("%v: %q, warnings %q, %v", s.Include, tables(jobs), warnings, err)
+			}
+		}
+		cfg := config(t, dsn, Job{Out: "none"})
+		cfg.Schema = &Schema{Name: "public", Dir: outDir(t, "rp.parquet", "rp2.parquet"), Base: cfg.Jobs[0]}
+		cfg.Jobs = nil
+		res, err := Run(t.Context(), cfg)
+		if err != nil || len(res.Files) != 2 || res.Files[0].Rows != 1 || res.Files[1].Rows != 1 {
+			t.Errorf("%v, %+v, want a row in each of two files", err, res)
+		}
+	})
+}
+
 func TestSchemaJobsHaveTheirBase(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.Database(t)
