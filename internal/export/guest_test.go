@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"fast-export/internal/pgtest"
+	"fast-export/parquetw"
 	"fast-export/snapshot"
 )
 
@@ -175,6 +176,47 @@ func TestEndedRunLeavesNothing(t *testing.T) {
 				t.Error("what stood there was replaced")
 			}
 		})
+	}
+}
+
+// A run that started again tells of itself as a whole.
+func TestRestartedRunIsOne(t *testing.T) {
+	dsn := pgtest.Database(t)
+	cfg := slow(t, dsn, time.Second, filepath.Join(outDir(t, "o.parquet"), "o.parquet"))
+	cfg.Rate, cfg.Restarts = 0, 1
+	first := cfg.Jobs[0] // whole before the first attempt ends, and in its own second attempt's way if it were there
+	first.Overwrite = parquetw.NoClobber
+	second := first
+	second.Table, second.SQL, second.Out = "", "SELECT pg_sleep(0.001), i FROM slow", filepath.Join(outDir(t, "p.parquet"), "p.parquet")
+	cfg.Jobs = []Job{first, second}
+	pgtest.Exec(t, dsn, "CREATE SEQUENCE s")
+	third := first
+	third.Table, third.Out = "s", filepath.Join(outDir(t, "s.parquet"), "s.parquet") // warns in each attempt
+	cfg.Jobs = append(cfg.Jobs, third)
+	killer := pgtest.Connect(t, dsn)
+	killed := make(chan struct{})
+	go func() {
+		defer close(killed)
+		time.Sleep(1500 * time.Millisecond)
+		_, _ = killer.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+	}()
+	began := time.Now()
+	res := run1(t, cfg)
+	<-killed
+	if res.Started.Sub(began) > time.Second || res.Elapsed < 5*time.Second {
+		t.Errorf("it began after %s and took %s: those of the last attempt", res.Started.Sub(began), res.Elapsed)
+	}
+	sequences, again := 0, 0
+	for _, w := range res.Warnings {
+		if strings.Contains(w, "sequence") {
+			sequences++
+		}
+		if strings.Contains(w, "starting again") {
+			again++
+		}
+	}
+	if sequences != 2 || again != 1 {
+		t.Errorf("warnings %q, want those of both attempts", res.Warnings)
 	}
 }
 

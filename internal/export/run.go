@@ -57,12 +57,14 @@ const watchEvery = time.Second
 // Errors: *ConfigError, *PartialError when some of several jobs failed, *SnapshotAgeError, *YieldError, else the cause
 // itself, of the packages below.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
+	start := time.Now()
 	var warnings []string
 	for left := cfg.Restarts; ; left-- {
-		res, err := runOnce(ctx, cfg)
+		res, said, err := runOnce(ctx, cfg)
+		warnings = append(warnings, said...)
 		if left <= 0 || !errors.Is(err, snapshot.ErrLost) || ctx.Err() != nil {
-			if res != nil {
-				res.Warnings = append(warnings, res.Warnings...)
+			if res != nil { // of the whole run, not of its last attempt
+				res.Warnings, res.Started, res.Elapsed = warnings, start, time.Since(start)
 			}
 			return res, err
 		}
@@ -74,13 +76,16 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	}
 }
 
-func runOnce(ctx context.Context, cfg Config) (_ *Result, err error) {
-	start := time.Now()
+// runOnce makes one attempt, and tells what it warned of.
+func runOnce(ctx context.Context, cfg Config) (_ *Result, warnings []string, err error) {
 	r, err := newRun(cfg, false)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() {
+		r.mu.Lock()
+		warnings = r.warnings
+		r.mu.Unlock()
 		if err != nil && ctx.Err() != nil {
 			err = context.Cause(ctx) // whatever it was, it is an echo
 		}
@@ -88,25 +93,24 @@ func runOnce(ctx context.Context, cfg Config) (_ *Result, err error) {
 	r.report.Report(progress.Phase{Name: "connecting"})
 	snap, err := snapshot.Open(ctx, cfg.Conn, r.snapshotOptions())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { snap.Close(ctx) }()
 	for _, w := range snap.Risks() {
 		r.warn(w)
 	}
 	if err := r.makePlans(ctx, snap); err != nil {
-		return nil, snapshot.Broken(snap.Conn(), err)
+		return nil, nil, snapshot.Broken(snap.Conn(), err)
 	}
 	err = r.execute(ctx, snap)
 	if err == nil {
 		ctx = context.WithoutCancel(ctx)
 	}
 	res := r.result(snap)
-	res.Started, res.Elapsed = start, time.Since(start)
 	if err == nil {
 		res.Snapshot.Slot = snap.SlotName()
 	}
-	return res, err
+	return res, nil, err
 }
 
 // run is one Run under way.
@@ -511,8 +515,5 @@ func (r *run) result(snap *snapshot.Snapshot) *Result {
 		}
 		res.Files = append(res.Files, f)
 	}
-	r.mu.Lock()
-	res.Warnings = append(res.Warnings, r.warnings...)
-	r.mu.Unlock()
 	return res
 }
