@@ -197,3 +197,14 @@ func serverError(err error, u userText) error {
 	}
 	return err
 }
+
+// NameError is a column whose name is not UTF-8, so that no file can have it.
+type NameError struct {
+	Relation string
+	Attnum   int
+	Name     string
+}
+
+func (e *NameError) Error() string {
+	return fmt.Sprintf("%s: the name of its column number %d is not UTF-8: %q", e.Relation, e.Attnum, e.Name)
+}

@@ -2,9 +2,11 @@ package chunker
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -189,8 +191,14 @@ type column struct {
 
 // A column that is in the snapshot and was dropped since has no privileges: the
 // statement that names it finds out.
+//
+// A SQL_ASCII database may have names that are no text in any encoding, which the
+// server does not send: there they come in hexadecimal. The first letter tells.
 const columnsQuery = `
-SELECT a.attname::pg_catalog.text, a.attnum::pg_catalog.int4, a.atttypid::pg_catalog.oid, t.typelem::pg_catalog.oid, t.typbasetype::pg_catalog.oid,
+SELECT CASE WHEN pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'
+         THEN 'x' || pg_catalog.encode(pg_catalog.replace(a.attname::pg_catalog.text, E'\\', E'\\\\')::pg_catalog.bytea, 'hex')
+         ELSE 'n' || a.attname::pg_catalog.text END,
+       a.attnum::pg_catalog.int4, a.atttypid::pg_catalog.oid, t.typelem::pg_catalog.oid, t.typbasetype::pg_catalog.oid,
        coalesce(pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), true)
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = $1::pg_catalog.text::pg_catalog.oid AND NOT a.attisdropped
@@ -198,7 +206,23 @@ ORDER BY a.attnum < 0, a.attnum`
 
 // readColumns reads a relation's columns in order, and then its system columns.
 func readColumns(ctx context.Context, q Querier, relation uint32) ([]column, error) {
-	return collect(ctx, q, columnsQuery, pgx.RowToStructByPos[column], fmt.Sprint(relation))
+	all, err := collect(ctx, q, columnsQuery, pgx.RowToStructByPos[column], fmt.Sprint(relation))
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		name := &all[i].Name
+		if spelt := strings.TrimPrefix(*name, "x"); spelt != *name {
+			raw, err := hex.DecodeString(spelt)
+			if err != nil {
+				return nil, fmt.Errorf("column %d of relation %d: its name: %w", all[i].Attnum, relation, err)
+			}
+			*name = string(raw)
+		} else {
+			*name = strings.TrimPrefix(*name, "n")
+		}
+	}
+	return all, nil
 }
 
 // chooseColumns are the columns that a request names, or all without a choice.
@@ -238,6 +262,9 @@ func chooseColumns(all []column, names []string, rel RelationRef) ([]column, err
 	}
 	var denied []string
 	for _, c := range chosen {
+		if !utf8.ValidString(c.Name) {
+			return nil, &NameError{Relation: rel.String(), Attnum: c.Attnum, Name: c.Name}
+		}
 		if !c.MayRead {
 			denied = append(denied, display(c.Name))
 		}

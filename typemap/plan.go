@@ -5,6 +5,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/parquet/schema"
@@ -88,6 +89,9 @@ func NewPlan(cat *Catalog, cols []Column, opt Options, transport Transport) (*Pl
 		fail := func(reason, hint string) error { return &UnsupportedError{c.Name, cp.Postgres, reason, hint} }
 		if cat.types[c.OID] == nil {
 			return nil, fail(fmt.Sprintf("the catalog has no type with OID %d: it was dropped or changed meanwhile", c.OID), "run the export again")
+		}
+		if !utf8.ValidString(c.Name) {
+			return nil, fail("its name is not UTF-8", "give it another name in a query")
 		}
 		b.took = false
 		s := spec{typmod: c.Typmod, top: true, over: over[i]}
@@ -499,6 +503,9 @@ func (b *builder) composite(t *CatalogRow, s spec, depth int) (*node, error) {
 	}
 	n := &node{kind: kStruct, names: t.FieldNames, oids: make([]uint32, len(t.FieldTypes))}
 	for i, oid := range t.FieldTypes {
+		if name := t.FieldNames[i]; !utf8.ValidString(name) {
+			return nil, fmt.Errorf("the name of field %d of %s is not UTF-8: %q", i+1, t.Display, name)
+		}
 		f, err := b.resolve(oid, int(t.FieldDims[i]), spec{typmod: t.FieldTypmods[i], over: s.over}, depth+1)
 		if err != nil {
 			return nil, fmt.Errorf("field %s: %w", t.FieldNames[i], err)

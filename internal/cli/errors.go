@@ -206,7 +206,7 @@ func judge(err error) verdict {
 
 	// The statement and its relations.
 	if e, ok := errors.AsType[*chunker.StatementError](err); ok {
-		if !fromServer || v.code != codeRelation {
+		if !fromServer || v.code != codeRelation && v.code != codeValue {
 			v.code = codeStatement
 		}
 		v.message, v.hint = e.Reason, cmp.Or(e.Hint, v.hint)
@@ -237,6 +237,9 @@ func judge(err error) verdict {
 	}
 	if e, ok := errors.AsType[*chunker.UnsupportedRelationError](err); ok {
 		return verdict{code: codeRelation, message: e.Error(), hint: e.Hint}
+	}
+	if e, ok := errors.AsType[*chunker.NameError](err); ok {
+		return verdict{code: codeValue, message: e.Error(), hint: "--columns names those to export, a query can give it another name"}
 	}
 	if e, ok := errors.AsType[*chunker.ChangedError](err); ok {
 		return verdict{code: codeSnapshot, message: e.Error(), hint: "start again"}
@@ -272,6 +275,9 @@ func judge(err error) verdict {
 	}
 
 	// Values and types.
+	if e, ok := errors.AsType[*export.ServerError](err); ok {
+		return verdict{code: codeValue, message: e.Error(), hint: e.Hint}
+	}
 	if e, ok := errors.AsType[*export.RowGroupsError](err); ok {
 		return verdict{code: codeValue, message: e.Error(), hint: "a larger --row-group-size makes fewer"}
 	}
@@ -365,6 +371,8 @@ func codeOfState(state string) int {
 	switch state {
 	case "42P01", "42703", "3F000", "42501": // undefined table, column, schema; insufficient privilege
 		return codeRelation
+	case "22021", "22P05": // character not in repertoire, untranslatable character
+		return codeValue
 	case "3D000", "53300", "57P03": // no such database, too many connections, starting up
 		return codeConnect
 	}
@@ -383,6 +391,8 @@ func hintOfState(pg *pgconn.PgError) string {
 		return pg.Hint
 	}
 	switch pg.Code {
+	case "22021", "22P05":
+		return "a value, or the name of a column or a type, holds bytes that are no text in the database's encoding"
 	case "22012":
 		return "NULLIF(divisor, 0) gives NULL where the divisor is 0"
 	case "42P01":

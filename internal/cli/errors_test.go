@@ -121,6 +121,9 @@ func TestVerdicts(t *testing.T) {
 		},
 
 		{&chunker.StatementError{Reason: `column "x" does not exist`, Text: "SELECT x", Position: 8, Err: raised("42703", "x")}, 16, "error: column \"x\" does not exist\n  SELECT x\n         ^"},
+		{&chunker.NameError{Relation: "public.t", Attnum: 2, Name: "a\xff"}, 12, "error: public.t: the name of its column number 2 is not UTF-8: \"a\\xff\"\nhint: --columns names those to export, a query can give it another name"},
+		{&export.ServerError{Relation: "public.t", Place: "ctid (0,1)", Hint: "h", Err: raised("XX000", "x")}, 12, "error: public.t, ctid (0,1): x (SQLSTATE XX000)\nhint: h"},
+		{raised("22021", "x"), 12, "error: x (SQLSTATE 22021)\nhint: a value, or the name of a column or a type, holds bytes that are no text in the database's encoding"},
 		{&chunker.NotFoundError{What: "relation", Name: "t", Hint: "h", Err: raised("42P01", "x")}, 16, "error: relation t does not exist\nhint: h"},
 		{
 			&chunker.PermissionError{Relation: "t", Columns: []string{"c"}, Err: raised("42501", "x")}, 16,

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"fast-export/typemap"
 )
 
@@ -49,6 +51,21 @@ func (e *RowError) Error() string {
 
 // Unwrap gives the decoder's error.
 func (e *RowError) Unwrap() error { return e.Err }
+
+// ServerError is a row that the server can't send as it was asked to.
+type ServerError struct {
+	Relation string // as in RowError
+	Place    string
+	Hint     string
+	Err      *pgconn.PgError
+}
+
+func (e *ServerError) Error() string {
+	return fmt.Sprintf("%s, %s: %s (SQLSTATE %s)", e.Relation, e.Place, e.Err.Message, e.Err.Code)
+}
+
+// Unwrap gives the server's error.
+func (e *ServerError) Unwrap() error { return e.Err }
 
 // SnapshotAgeError ends a run whose snapshot was held too long.
 type SnapshotAgeError struct{ Limit time.Duration }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -311,43 +312,71 @@ func (j *job) columns() []Column {
 const locateTimeout = 5 * time.Second
 
 // locate adds the place of a bad value's row: its ctid where the chunk can be asked for it, on a connection of its own. Of what
-// the server raised it says which text of the user's it was, or which chunk.
-func (c *copying) locate(ctx context.Context, it item, err error) error {
-	p, chunk := it.j.plan, it.j.plan.At(it.chunk)
+// the server raised behind so many rows of the chunk it says which text of the user's it was, or which row, or which chunk.
+func (c *copying) locate(ctx context.Context, it item, rows int64, err error) error {
 	var ve *typemap.ValueError
-	if !errors.As(err, &ve) {
-		var pg *pgconn.PgError
-		switch {
-		case !errors.As(err, &pg):
-			return err
-		case it.j.SQL != "":
-			return &chunker.StatementError{Field: chunker.FieldSQL, Reason: "the statement failed while it ran: " + pg.Message, Hint: pg.Hint, Text: it.j.SQL, Err: err}
-		case it.j.Where != "":
-			return &chunker.StatementError{Field: chunker.FieldWhere, Reason: "the condition failed while it ran: " + pg.Message, Hint: pg.Hint, Text: it.j.Where, Err: err}
-		}
-		return fmt.Errorf("read %s, %s: %w", it.j.source(), chunk, pg)
+	if errors.As(err, &ve) {
+		rel, place := c.place(ctx, it, ve.Row)
+		return &RowError{Relation: rel, Place: place, Err: ve}
 	}
-	rel, place := "the statement", fmt.Sprintf("row %d", ve.Row+1)
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return err
+	}
+	if hint := unsent(pg, it.j.types.Transport); hint != "" {
+		rel, place := c.place(ctx, it, rows)
+		return &ServerError{Relation: rel, Place: place, Hint: hint, Err: pg}
+	}
+	switch {
+	case it.j.SQL != "":
+		return &chunker.StatementError{Field: chunker.FieldSQL, Reason: "the statement failed while it ran: " + pg.Message, Hint: pg.Hint, Text: it.j.SQL, Err: err}
+	case it.j.Where != "":
+		return &chunker.StatementError{Field: chunker.FieldWhere, Reason: "the condition failed while it ran: " + pg.Message, Hint: pg.Hint, Text: it.j.Where, Err: err}
+	}
+	return fmt.Errorf("read %s, %s: %w", it.j.source(), it.j.plan.At(it.chunk), pg)
+}
+
+// unsent is what to do about a row that the server has but can't put into a message, "" for any other error. The server has at
+// most 1 GB for a row: MaxAllocSize in memutils.h.
+func unsent(pg *pgconn.PgError, tr typemap.Transport) string {
+	switch {
+	case pg.Code == "XX000" && strings.HasPrefix(pg.Message, "invalid memory alloc request size"), pg.Code == "54000" && pg.Routine == "enlargeStringInfo":
+		if tr == typemap.CSV {
+			return "--transport binary carries larger values: in CSV a bytea takes twice its bytes, and the server can send 1 GB in a row"
+		}
+		return "the server can send 1 GB in a row: leave out the column, or take it in parts by a query"
+	case pg.Code == "22021", pg.Code == "22P05":
+		return "a text holds bytes that the database's encoding does not have: leave out the column, or convert it in a query"
+	}
+	return ""
+}
+
+// place names the relation of a chunk and the place of one of its rows.
+func (c *copying) place(ctx context.Context, it item, row int64) (rel, place string) {
+	p, chunk := it.j.plan, it.j.plan.At(it.chunk)
+	rel, place = "the statement", fmt.Sprintf("row %d", row+1)
 	if src := p.Sources[chunk.Source].Relation; src.OID != 0 {
 		rel = src.String()
 	}
 	if p.Len() > 1 {
-		place = fmt.Sprintf("row %d of %s", ve.Row+1, chunk)
+		place = fmt.Sprintf("row %d of %s", row+1, chunk)
 	}
-	if sql, ok := p.Locate(chunk, ve.Row); ok {
-		// The ctid is a courtesy: it may not take long, nor wait for somebody who is gone.
-		ctx, cancel := context.WithTimeout(ctx, locateTimeout)
-		defer cancel()
-		if w, werr := c.snap.NewWorker(ctx); werr == nil {
-			defer w.Close(ctx)
-			var ctid string
-			for _, set := range chunk.Scan.Settings() {
-				_, _ = w.Conn().Exec(ctx, set) // the ctid is a courtesy; without it the row's number stands
-			}
-			if qerr := w.Conn().QueryRow(ctx, sql).Scan(&ctid); qerr == nil {
-				place = "ctid " + ctid
-			}
+	sql, ok := p.Locate(chunk, row)
+	if !ok {
+		return rel, place
+	}
+	// The ctid is a courtesy: it may not take long, nor wait for somebody who is gone.
+	ctx, cancel := context.WithTimeout(ctx, locateTimeout)
+	defer cancel()
+	if w, err := c.snap.NewWorker(ctx); err == nil {
+		defer w.Close(ctx)
+		var ctid string
+		for _, set := range chunk.Scan.Settings() {
+			_, _ = w.Conn().Exec(ctx, set) // the ctid is a courtesy; without it the row's number stands
+		}
+		if err := w.Conn().QueryRow(ctx, sql).Scan(&ctid); err == nil {
+			place = "ctid " + ctid
 		}
 	}
-	return &RowError{Relation: rel, Place: place, Err: ve}
+	return rel, place
 }

@@ -2,12 +2,14 @@ package export
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"fast-export/internal/pgtest"
+	"fast-export/parquetw"
 	"fast-export/typemap"
 )
 
@@ -199,6 +201,70 @@ func TestEnumsReadBack(t *testing.T) {
 					t.Fatalf("%s: row %d: %v, want %s", name, i, row, m)
 				}
 			}
+		}
+	}
+}
+
+// A SQL_ASCII database may have names that no file can have. What does not need them is exported.
+func TestNamesThatAreNoText(t *testing.T) {
+	srv := pgtest.Start(t, pgtest.Config{})
+	dsn := srv.Database(t, "ENCODING SQL_ASCII TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'")
+	conn := pgtest.Connect(t, dsn)
+	for _, sql := range []string{
+		"SET client_encoding = 'SQL_ASCII'", "CREATE TABLE t (b int, \"a\xff\\\" int, \"é\" int)", "INSERT INTO t VALUES (1, 2, 3)",
+		"CREATE TYPE c AS (x int, \"f\xff\" int)", "CREATE TABLE u AS SELECT 1 AS i, ROW(1, 2)::c AS c",
+	} {
+		if _, err := conn.PgConn().Exec(t.Context(), sql).ReadAll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out := filepath.Join(outDir(t, "t.parquet"), "t.parquet")
+	for _, tt := range []struct {
+		job  Job
+		want string // of the error; "": none
+		cols int
+	}{
+		{Job{Table: "t"}, `public.t: the name of its column number 2 is not UTF-8: "a\xff\\"`, 0},
+		{Job{Table: "t", Columns: []string{"b", "é"}}, "", 2},
+		{Job{Table: "u"}, `column "c" (c): the name of field 2 of c is not UTF-8: "f\xff"`, 0},
+		{Job{Table: "u", Columns: []string{"i"}}, "", 1},
+		{Job{Table: "u", Types: typemap.Options{Columns: map[string]string{"c": "text"}}}, "", 2},
+	} {
+		tt.job.Out, tt.job.Overwrite = out, parquetw.ReplaceAny
+		_, err := Run(t.Context(), config(t, dsn, tt.job))
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || err.Error() != tt.want) {
+			t.Errorf("%+v: %v, want %q", tt.job, err, tt.want)
+		} else if err == nil && len(pgtest.ReadParquet(t, out).Fields) != tt.cols {
+			t.Errorf("%+v: fields %v", tt.job, pgtest.ReadParquet(t, out).Fields)
+		}
+	}
+}
+
+// What the server can't put into a message is told with its place and what to do.
+func TestRowsThatAreNotSent(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT generate_series(0, 9) AS i",
+		`CREATE FUNCTION boom(i int, code text, msg text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN IF i = 7 THEN RAISE EXCEPTION USING ERRCODE = code, MESSAGE = msg; END IF; RETURN i; END $$`,
+		"CREATE VIEW large AS SELECT boom(i, 'XX000', 'invalid memory alloc request size 1200000003') FROM t",
+		"CREATE VIEW odd AS SELECT boom(i, '22021', 'character with byte sequence 0x8e has no equivalent') FROM t",
+		"CREATE VIEW other AS SELECT boom(i, 'XX000', 'out of cheese') FROM t")
+	for _, tt := range []struct {
+		view string
+		tr   Transport
+		want string // beginning of the error
+		hint string
+	}{
+		{"large", CSV, "public.large, row 8: invalid memory alloc request size 1200000003 (SQLSTATE XX000)", "--transport binary"},
+		{"large", Binary, "public.large, row 8: invalid memory", "leave out the column"},
+		{"odd", Binary, "public.odd, row 8: character with", "encoding"},
+		{"other", CSV, "read public.other, ", ""},
+	} {
+		cfg := config(t, dsn, Job{Table: tt.view, Out: filepath.Join(outDir(t), "t.parquet")})
+		cfg.Transport = tt.tr
+		_, err := Run(t.Context(), cfg)
+		var se *ServerError
+		if err == nil || !strings.HasPrefix(err.Error(), tt.want) || errors.As(err, &se) != (tt.hint != "") || se != nil && !strings.Contains(se.Hint, tt.hint) {
+			t.Errorf("%s by %v: %v, %+v", tt.view, tt.tr, err, se)
 		}
 	}
 }

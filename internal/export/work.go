@@ -331,6 +331,10 @@ func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFun
 			finished()
 			return nil
 		}
+		rows := int64(0)
+		if c.decoding != nil {
+			rows = c.decoding.dec.Rows()
+		}
 		lost := copier.Retryable(err, c.w.Conn().IsClosed())
 		c.forget()
 		c.close(ctx) // whatever it was, the connection is closed or its transaction aborted
@@ -340,7 +344,7 @@ func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFun
 		switch {
 		case it.j.failure() != nil: // its file failed meanwhile: this is an echo
 		case !lost:
-			c.r.fail(it.j, c.locate(ctx, it, err), cancel)
+			c.r.fail(it.j, c.locate(ctx, it, rows, err), cancel)
 		case it.attempts >= maxAttempts:
 			c.r.fail(it.j, fmt.Errorf("chunk %d was begun %d times, each time the connection was lost: %w", it.chunk, it.attempts, err), cancel)
 		default:
