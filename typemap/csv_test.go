@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -530,5 +531,30 @@ func TestDirtyMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		sameBatches(t, p, append(got, b), want)
+	}
+}
+
+// A value that is larger than the scanner's blocks is copied once, into its column: not in parallel, since it counts what the
+// process allocates.
+func TestLargeValueIsCopiedOnce(t *testing.T) {
+	const size = 32 << 20
+	text := bytes.Repeat([]byte(`a"é,`+"\n"), size/6)
+	stream := []byte(csvField(string(text)) + ",x\n")
+	p, err := NewPlan(builtin(t), []Column{{Name: "v", OID: oidText, Typmod: -1}, {Name: "w", OID: oidText, Typmod: -1}}, Options{}, CSV)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	got, err := collect(p, DecoderOptions{BlockSize: 1 << 20}, stream, nil)
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := newUnbatch(p, got[0]).rows()[0]; !bytes.Equal(r[0].data, text) || string(r[1].data) != "x" {
+		t.Error("the value is another")
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > uint64(len(stream))*3/2 {
+		t.Errorf("%d bytes allocated for a field of %d", n, len(stream))
 	}
 }

@@ -15,7 +15,8 @@ type DecoderOptions struct {
 	BatchRows  int
 	BatchBytes int64
 
-	// BlockSize is the most bytes that the CSV scanner works on at a time; 0 is all that a Write brings.
+	// BlockSize is the most bytes that the CSV scanner works on at a time, save for a single field that is larger; 0 is all that
+	// a Write brings.
 	BlockSize int
 
 	// Next is called with nil for the first batch and with each full one, and returns an empty batch to fill. It may
@@ -142,14 +143,7 @@ func (d *Decoder) Write(p []byte) (int, error) {
 	if d.plan.Transport == Binary {
 		d.err = d.writeBinary(p)
 	} else {
-		size := d.opt.BlockSize
-		for size > 0 && len(p) > size && d.err == nil {
-			d.err = d.writeCSV(p[:size])
-			p = p[size:]
-		}
-		if d.err == nil {
-			d.err = d.writeCSV(p)
-		}
+		d.err = d.writeCSV(p)
 	}
 	if d.err != nil {
 		return 0, d.err

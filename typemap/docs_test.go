@@ -187,9 +187,9 @@ comment under "description".
 		{"--numeric decimal(18,6)", "numeric", oidNumeric, -1, Options{Numeric: Numeric{NumericDecimal, 18, 6}}, "", "what does not fit is an error"},
 		{"--numeric strict", "numeric", oidNumeric, -1, Options{Numeric: Numeric{Mode: NumericStrict}}, "", "the first inexact value is an error"},
 		{"--numeric-nonfinite null", "numeric(10,2)", oidNumeric, dec, Options{Nonfinite: NonfiniteNull}, "", "NaN and infinities are NULL, counted as non-finite"},
-		{"--numeric-nonfinite text", "numeric(10,2)", oidNumeric, dec, Options{Nonfinite: NonfiniteText}, "", "NaN and infinities as the text, counted as non-finite"},
+		{"--numeric-nonfinite text", "numeric(10,2)", oidNumeric, dec, Options{Nonfinite: NonfiniteText}, "", "NaN and infinities as the text, counted as non-finite; a finite number that the decimal does not have is an error still"},
 		{"--infinity null", "date, time, timetz, timestamp, timestamptz, interval", oidTimestamp, -1, Options{Infinity: InfinityNull}, "", "infinities and 24:00:00 are NULL, counted as fallen back"},
-		{"--infinity clamp", "date, time, timetz, timestamp, timestamptz, interval", oidTimestamp, -1, Options{Infinity: InfinityClamp}, "", "the last value of the type that Parquet can hold: 5874897-12-31 and 4714-11-24 BC, 294247-01-10 04:00:54.775807 and 4714-11-24 BC 00:00:00, 23:59:59.999999; counted as clamped"},
+		{"--infinity clamp", "date, time, timetz, timestamp, timestamptz, interval", oidTimestamp, -1, Options{Infinity: InfinityClamp}, "", "the last value of the type that Parquet can hold: 5874897-12-31 and 4714-11-24 BC, 294247-01-10 04:00:54.775807 and 4714-11-24 BC 00:00:00, 23:59:59.999999; of an interval the extremes of 32 bits of months and days and of 64 bits of microseconds, the last of which are a duration's too; counted as clamped"},
 		{"--infinity text", "date, time, timetz, timestamp, timestamptz, interval", oidTimestamp, -1, Options{Infinity: InfinityText}, "", "all values as the text, infinities and 24:00:00 counted as fallen back"},
 		{"--interval duration", "interval", oidInterval, -1, Options{Interval: IntervalDuration}, "", "a day is 24 hours; an interval with months is an error"},
 		{"--ranges text", "daterange", rng, -1, Options{Ranges: RangeText}, "", ""},
@@ -206,7 +206,7 @@ comment under "description".
 		p, _ := planOf(o.oid, o.typmod, 0, o.opt, o.choice)
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", o.flag, o.typ, cell(p.Columns[0].Arrow), o.what)
 	}
-	b.WriteString("\n`--strict` turns every value that would be counted into an error.\n\n## `--type-map ddpp`\n\nThe old tool's schema: every field nullable, and\n\n| Postgres | Arrow |\n|---|---|\n")
+	b.WriteString("\n`--strict` turns every value that would be counted into an error.\n\n## `--type-map ddpp`\n\nThe old tool's schema. It decides what numerics, intervals and ranges become: `--numeric`, `--interval` and `--ranges` that say something\nelse beside it are an error, `--type` wins over it. Every field is nullable, and\n\n| Postgres | Arrow |\n|---|---|\n")
 	for _, r := range typeTable {
 		if r.oid == 0 || !inDDPP(r.oid) {
 			continue
@@ -223,10 +223,23 @@ comment under "description".
   up to 15 significant digits never is.
 - ` + "`money`" + ` has the decimals of the server's lc_monetary. Its currency is not in the file.
 - ` + "`inet`" + ` shows its mask where it is not the whole address, ` + "`cidr`" + ` always, as the server prints them.
-- A ` + "`\"char\"`" + ` beyond ASCII is written as ` + "`\\ooo`" + `, as servers from 16 on print it.
+- A ` + "`\"char\"`" + ` beyond ASCII is written as ` + "`\\ooo`" + `, as servers from 16 on print it. Older ones print the byte as it is and convert it
+  as if it were text of the database's encoding; there CSV selects the column by an expression, and an array, composite or range with a
+  ` + "`\"char\"`" + ` inside by its send function, in hexadecimal. A container of them as text (` + "`--type c=text`" + `) is what the server prints.
+- Servers before 17 have no infinite interval: the extremes of all its fields are a value like any other there.
+- An enum is dictionary-encoded where it is the column itself. Inside arrays, composite types and ranges it is a plain string, since
+  readers of Arrow know no dictionaries there that differ between row groups.
+- Types that are nested more than 32 deep travel as their text.
+- An array of a view or a query has no declared dimensions, whatever those of the table's column are: it becomes a list, and a value of
+  several dimensions is an error that ` + "`--type c=text`" + ` gets round.
+- The server can send a row of at most 1 GB. In CSV a bytea takes twice its bytes: ` + "`--transport binary`" + ` carries larger ones.
+- A name that is not UTF-8, which a SQL_ASCII database can have, can't be in a file: ` + "`--columns`" + ` leaves such a column out, and
+  ` + "`--type c=text`" + ` carries a composite type with such a field.
+- In ` + "`--type COLUMN=TYPE`" + ` the name is as SQL writes it, in the shell's quotes where it needs SQL's: ` + "`--type '\"a=b\"=text'`" + `.
 - ` + "`sparsevec`" + ` counts its indices from 1, as its text does. ` + "`halfvec`" + ` widens to float32, which holds each half exactly.
 - Columns of PostGIS become ISO WKB with GeoParquet 1.1 metadata: geometry types and bounding box from the rows, the reference system from the
-  SRID. Inside arrays and composite types they stay extended WKB.
+  SRID. Inside arrays and composite types they stay extended WKB. A column with an infinite coordinate has no bounding box, and a warning
+  says so.
 - A column that travels as text inside a binary stream is selected through the type's output function: the same text as in CSV.
 `)
 	return b.String()

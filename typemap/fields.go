@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"math"
 	"math/bits"
+	"slices"
 	"unicode/utf8"
 )
 
@@ -473,16 +474,18 @@ func (d *Decoder) csvField(i int, p []byte) (rest []byte, ok bool, err error) {
 	c := &d.cols[i]
 	var v []byte
 	var end byte
+	unquote := false
 	if p[0] == '"' {
 		k, escaped := quotedEnd(p)
 		if k < 0 {
 			return nil, false, nil
 		}
 		v, end, rest = p[1:k-1], p[k], p[k+1:]
-		if escaped {
-			d.unquoted = appendUnquoted(d.shrink(d.unquoted[:0]), v)
+		if escaped && c.kind != kText {
+			d.unquoted = appendUnquoted(slices.Grow(d.shrink(d.unquoted[:0]), len(v)), v)
 			v = d.unquoted
 		}
+		unquote = escaped && c.kind == kText
 	} else {
 		k := bareEnd(p)
 		if k == len(p) {
@@ -502,15 +505,40 @@ func (d *Decoder) csvField(i int, p []byte) (rest []byte, ok bool, err error) {
 		}
 		return rest, true, err
 	}
-	if c.kind == kText {
+	switch {
+	case unquote:
+		v, err = d.putUnquoted(c, v, i)
+	case c.kind == kText:
 		err = d.putText(c, v, i)
-	} else {
+	default:
 		err = d.slowText(i, v)
 	}
 	if err != nil {
 		return nil, false, d.wrap(i, v, err)
 	}
 	return rest, true, nil
+}
+
+// putUnquoted is putText for a CSV field with doubled quotes, which it takes out on the way into the column. It gives the text
+// that the field stands for.
+func (d *Decoder) putUnquoted(c *cursor, v []byte, col int) ([]byte, error) {
+	if c.n+4+len(v) > len(c.buf) {
+		c.grow(4 + len(v))
+	}
+	text := appendUnquoted(c.buf[c.n+4:c.n+4], v)
+	d.big += int64(len(text))
+	if !c.raw && !utf8.Valid(text) {
+		fixed, err := d.repair(text, col)
+		if err != nil {
+			return text, err
+		}
+		c.putBytes(fixed)
+	} else {
+		le.PutUint32(c.buf[c.n:], uint32(len(text)))
+		c.n += 4 + len(text)
+	}
+	c.bits |= d.bit
+	return text, nil
 }
 
 // bareEnd gives the index of the byte that ends a field without quotes, the length of p when there is none. A quote or a

@@ -193,13 +193,34 @@ func (d *Decoder) writeCSV(p []byte) error {
 		}
 		d.carry = d.shrink(d.carry[:0])
 	}
-	rest, err := d.csv(p)
-	if err != nil || len(rest) == 0 {
-		return err
+	for len(p) > 0 {
+		n := len(p)
+		if size := d.opt.BlockSize; size > 0 {
+			n = min(n, size)
+		}
+		rest, err := d.csv(p[:n])
+		if err != nil {
+			return err
+		}
+		p = p[n-len(rest):]
+		if len(rest) == 0 {
+			continue
+		}
+		// A field that the block cuts is decoded where it lies if p has the rest of it: a copy of a large value is dear.
+		d.scan = scanState{}
+		k := d.scan.fieldEnd(p)
+		if k < 0 {
+			d.carry = append(d.carry, p...)
+			return nil
+		}
+		if rest, err = d.csv(p[:k]); err != nil {
+			return err
+		}
+		if len(rest) > 0 {
+			return d.stream("lost its framing")
+		}
+		p = p[k:]
 	}
-	d.carry = append(d.carry, rest...)
-	d.scan = scanState{}
-	d.scan.fieldEnd(rest)
 	return nil
 }
 

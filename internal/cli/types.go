@@ -31,7 +31,7 @@ func (o *typeOptions) addFlags(f *flags) {
 		"`struct|text` ranges and multiranges")
 	f.BoolVar(&t.TrimBpchar, "trim-bpchar", false, "cut the padding off char(n)")
 	f.Var(list{&o.columns, o.column, "column=type"}, "type",
-		"`COLUMN=TYPE` one column's own choice: text, float64, strict, decimal(p,s), struct or duration; may be given again")
+		"`COLUMN=TYPE` one column's own choice, its name as SQL writes it: text, float64, strict, decimal(p,s), struct or duration; may be given again")
 	f.Var(parsed[typemap.TypeMap]{&t.TypeMap, typemap.ParseTypeMap, "exact", "choice"}, "type-map",
 		"`exact|ddpp` ddpp gives every column the type that the older tool gave it")
 }
