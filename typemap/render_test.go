@@ -420,6 +420,23 @@ func pgText(n *node, v value) string {
 	return "{" + strings.Join(parts, ",") + "}"
 }
 
+// TestShownHostile: what is shown of a value that lies about its lengths takes no longer than the value is.
+func TestShownHostile(t *testing.T) {
+	t.Parallel()
+	list := listNode(kList, leafNode(kInt32, nil, 4))
+	v := []byte{0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0, 23}
+	for _, size := range []uint32{1 << 20, 1 << 20, 0} {
+		v = be.AppendUint32(be.AppendUint32(v, size), 1)
+	}
+	v = append(v, make([]byte, 2<<20)...)
+	if text, ok := list.appendText(nil, v); ok {
+		t.Errorf("shown as %.100s", text)
+	}
+	if got := list.shown(v, false); !strings.HasPrefix(got, `\x0000000300000000`) || len(got) > 200 {
+		t.Errorf("shown as %s", got)
+	}
+}
+
 // collect decodes a whole stream, handed to Write in the pieces that cut says.
 func collect(p *Plan, o DecoderOptions, data []byte, cut func(rest []byte) int) ([]*column.Batch, error) {
 	var out []*column.Batch

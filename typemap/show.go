@@ -267,7 +267,7 @@ func (n *node) appendArray(dst, v []byte) ([]byte, bool) {
 		first := int64(r.Int32())
 		own = own || first != 1
 		bounds += "[" + strconv.FormatInt(first, 10) + ":" + strconv.FormatInt(first+int64(size[i])-1, 10) + "]"
-		if r.Err() != nil || size[i] < 0 || size[i] > r.Len() {
+		if r.Err() != nil || size[i] < 0 || size[i] == 0 && n.kind != kVector || size[i] > r.Len() {
 			return dst, false
 		}
 	}
