@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -23,18 +24,31 @@ import (
 // batch is a batch file that has been read, and checked as far as that goes without a server.
 type batch struct {
 	file     string
-	conn     settings     // what connection: says; never a password
-	parallel int          // what defaults: says, 0 for nothing
-	jobs     []export.Job // those of its entries that are right, in the file's order
-	places   []place      // of the jobs' entries
+	conn     settings                  // what connection: says; never a password
+	parallel int                       // what defaults: says, 0 for nothing
+	jobs     []export.Job              // those of its entries that are right, in the file's order
+	places   []place                   // of the jobs' entries
+	outs     []out                     // of all entries that say theirs, right or not
+	columns  map[string]map[string]int // lines of the columns that types and encodings of defaults: name
 	problems []problem
+}
+
+// out is where an entry wants its file.
+type out struct {
+	path string
+	over parquetw.Overwrite
+	line int
+	job  int // its index, or -1 of an entry that is not right
 }
 
 // place is where an entry stands.
 type place struct {
-	line    int            // its first
-	keys    map[string]int // lines of its keys
-	sqlText int            // the line of the first line of sql, where the file has the query's lines as they are; else 0
+	line    int                       // its first
+	keys    map[string]int            // lines of its keys
+	chunk   map[string]int            // lines of the keys of chunk, where the entry has it itself
+	bounds  string                    // the chunk's, as an error has them
+	columns map[string]map[string]int // lines of the columns that types and encodings name
+	sqlText int                       // the line of the first line of sql, where the file has the query's lines as they are; else 0
 }
 
 // problem is one thing wrong with a batch file.
@@ -146,6 +160,12 @@ func (b *batch) locate(err error) error {
 	if b == nil {
 		return err
 	}
+	if e, ok := errors.AsType[*export.CommonColumnError](err); ok {
+		if line := b.columns[e.Choice+"s"][e.Column]; line > 0 {
+			b.problems = append(b.problems, problem{line, e.Choice + "s", e.Error(), err})
+			return b.err()
+		}
+	}
 	failed := findAll[*export.JobError](err)
 	if partial := (*export.PartialError)(nil); errors.As(err, &partial) || len(failed) == 0 {
 		if err != nil && len(b.problems) == 0 {
@@ -165,27 +185,39 @@ func (p place) problem(err error) problem {
 	if p.keys["sql"] > 0 {
 		key = "sql"
 	}
-	extra := 0
+	extra, column := 0, ""
 	if e, ok := errors.AsType[*chunker.StatementError](err); ok {
 		key = string(e.Field)
+		if e.Field == chunker.FieldChunk {
+			if key = "by"; p.bounds != "" && e.Text == p.bounds {
+				key = "bounds"
+			}
+		}
 		if text := []rune(e.Text); key == "sql" && p.sqlText > 0 && e.Position > 0 && e.Position <= len(text)+1 {
 			extra = p.sqlText - p.keys[key] + strings.Count(string(text[:e.Position-1]), "\n")
 		}
 	} else if e, ok := errors.AsType[*chunker.NotFoundError](err); ok {
-		key = string(e.Field)
+		if key = string(e.Field); e.Field == chunker.FieldChunk {
+			key = "by"
+		}
 	} else if _, ok := errors.AsType[*export.RowGroupsError](err); ok {
 		key = "row_group_size"
 	} else if e, ok := errors.AsType[*parquetw.ColumnError](err); ok {
 		key = map[parquetw.Option]string{parquetw.ForEncoding: "encodings", parquetw.ForBloom: "bloom", parquetw.ForOrder: "sorted_by"}[e.Option]
-	} else if _, ok := errors.AsType[*typemap.UnsupportedError](err); ok && p.keys["types"] > 0 {
+	} else if e, ok := errors.AsType[*typemap.UnsupportedError](err); ok && p.keys["types"] > 0 {
+		key, column = "types", e.Column
+	} else if e, ok := errors.AsType[*typemap.NoColumnError](err); ok {
 		key = "types"
+		if name, err := strconv.Unquote(e.Names[0]); err == nil {
+			column = name
+		}
 	} else if e, ok := errors.AsType[*chunker.PermissionError](err); ok && len(e.Columns) > 0 && p.keys["columns"] > 0 {
 		key = "columns"
 	} else if fileError(err) || errors.As(err, new(*parquetw.FileError)) || errors.Is(err, parquetw.ErrExists) {
 		key = "out"
 	}
-	line := p.keys[key]
-	if line == 0 {
+	line := cmp.Or(p.columns[key][column], p.keys[key], p.chunk[key], p.keys["chunk"])
+	if line == 0 || p.keys[key] == 0 && p.chunk[key] == 0 && key != "by" && key != "bounds" {
 		line = p.line
 	}
 	return problem{line + extra, key, reasonOf(err), err}
@@ -313,9 +345,20 @@ func (r *batchReader) connection(p pair) {
 		case c.key == "port" && (ports{new(string)}).Set(v) != nil:
 			r.problem(c.line, c.key, "%v", (ports{new(string)}).Set(v))
 		default:
+			if slices.Contains(alone, c.key) {
+				if _, err := pgxConfig(settings{c.key: v, "host": "/"}); err != nil {
+					r.problem(c.line, c.key, "%s", withHint(err))
+					continue
+				}
+			}
 			r.conn[c.key] = v
 		}
 	}
+}
+
+// alone are connection parameters whose values are right or wrong whatever the others are.
+var alone = []string{
+	"gssencmode", "connect_timeout", "sslmode", "ssl_min_protocol_version", "ssl_max_protocol_version", "load_balance_hosts", "target_session_attrs",
 }
 
 func (r *batchReader) readDefaults(p pair) {
@@ -338,6 +381,12 @@ func (r *batchReader) readDefaults(p pair) {
 		}
 		k.form.read(r, c, &scratch)
 		r.defaults[c.key] = c
+		if byColumns(c.key) {
+			if r.columns == nil {
+				r.columns = map[string]map[string]int{}
+			}
+			r.columns[c.key] = r.columnLines(c)
+		}
 	}
 	r.contradiction(&scratch, r.defaults)
 	if !r.changed("parallel") {
@@ -365,15 +414,20 @@ func (r *batchReader) entries(p pair) {
 	for i, e := range n.Content {
 		before := r.told
 		job, at := r.entry(e, i+1)
+		o := out{job.Out, job.Overwrite, at.keys["out"], -1}
 		if r.told == before && inDefaults == 0 {
+			o.job = len(r.jobs)
 			r.jobs, r.places = append(r.jobs, job), append(r.places, at)
+		}
+		if job.Out != "" {
+			r.outs = append(r.outs, o)
 		}
 	}
 }
 
 // entry reads one export. The job is of use only if that told no problem.
 func (r *batchReader) entry(n *yaml.Node, number int) (export.Job, place) {
-	at := place{line: n.Line, keys: map[string]int{}}
+	at := place{line: n.Line, keys: map[string]int{}, chunk: map[string]int{}, columns: map[string]map[string]int{}}
 	m := resolved(n)
 	if m.Kind != yaml.MappingNode {
 		r.problem(at.line, "exports", "entry %d is %s, not a mapping of keys", number, kindOf(m))
@@ -387,6 +441,15 @@ func (r *batchReader) entry(n *yaml.Node, number int) (export.Job, place) {
 		}
 		own[p.key] = p
 		at.keys[p.key] = p.line
+		switch n := resolved(p.value); {
+		case n.Kind != yaml.MappingNode:
+		case byColumns(p.key):
+			at.columns[p.key] = r.columnLines(p)
+		case p.key == "chunk":
+			for _, c := range r.quietPairs(n) {
+				at.chunk[c.key] = c.line
+			}
+		}
 	}
 	r.complete(own, at)
 
@@ -436,7 +499,30 @@ func (r *batchReader) entry(n *yaml.Node, number int) (export.Job, place) {
 			at.sqlText = v.Line + 1
 		}
 	}
+	at.bounds = strings.Join(d.Chunk.Bounds, ", ")
 	return d.Job, at
+}
+
+// byColumns tells whether a key maps columns to something.
+func byColumns(key string) bool { return key == "types" || key == "encodings" }
+
+// columnLines are the lines of the columns that a mapping names. What is wrong with it is told by who reads it.
+func (r *batchReader) columnLines(p pair) map[string]int {
+	lines := map[string]int{}
+	if n := resolved(p.value); n.Kind == yaml.MappingNode {
+		for _, c := range r.quietPairs(n) {
+			if name, rest, err := cutName(c.key + "="); err == nil && rest == "" {
+				lines[name] = c.line
+			}
+		}
+	}
+	return lines
+}
+
+// quietPairs are a mapping's pairs without the problems that they have.
+func (r *batchReader) quietPairs(n *yaml.Node) []pair {
+	scratch := batchReader{batch: &batch{}, base: r.base, changed: r.changed, getenv: r.getenv}
+	return scratch.pairs(n)
 }
 
 // mapContradiction finds what contradicts the type map ddpp and is not said in a place over which that of the map wins.
@@ -600,35 +686,35 @@ func (r *batchReader) list(p pair) ([]*yaml.Node, bool) {
 func (b *batch) checkOutputs() {
 	config, _ := os.Stat(b.file)
 	seen := map[string]int{} // by absolute path
-	var there []output
+	there := map[string][]output{}
 	var jobs []export.Job
 	var places []place
-	for i, j := range b.jobs {
-		at := b.places[i]
+	for _, j := range b.outs {
 		wrong := func(text string, err error) {
-			b.problems = append(b.problems, problem{at.keys["out"], "out", text, err})
+			b.problems = append(b.problems, problem{j.line, "out", text, err})
 		}
-		o := look(j.Out, at.keys["out"])
+		o := look(j.path, j.line)
 		twin := seen[o.path]
 		if twin == 0 {
 			seen[o.path] = o.line
-			for _, other := range there {
-				if o.same(other) {
-					twin = other.line
-					break
+			for _, bucket := range o.buckets() {
+				for _, other := range there[bucket] {
+					if o.same(other) && (twin == 0 || other.line < twin) {
+						twin = other.line
+					}
 				}
+				there[bucket] = append(there[bucket], o)
 			}
-			there = append(there, o)
 		}
-		switch err := parquetw.CheckTarget(j.Out, j.Overwrite); {
+		switch err := parquetw.CheckTarget(j.path, j.over); {
 		case twin > 0:
-			wrong(fmt.Sprintf("%s is the file of the entry with line %d too", quoteArg(j.Out), twin), nil)
+			wrong(fmt.Sprintf("%s is the file of the entry with line %d too", quoteArg(j.path), twin), nil)
 		case o.info != nil && config != nil && os.SameFile(o.info, config):
-			wrong(quoteArg(j.Out)+" is this batch file", nil)
+			wrong(quoteArg(j.path)+" is this batch file", nil)
 		case err != nil:
 			wrong(reasonOf(err), err)
-		default:
-			jobs, places = append(jobs, j), append(places, at)
+		case j.job >= 0:
+			jobs, places = append(jobs, b.jobs[j.job]), append(places, b.places[j.job])
 		}
 	}
 	b.jobs, b.places = jobs, places
@@ -654,6 +740,15 @@ func look(path string, line int) output {
 }
 
 // same tells whether two paths are one file: by links to directories, or because the file system does not tell their names apart.
+// buckets are words of which those that are the same have one in common, so that few have to be compared.
+func (o output) buckets() []string {
+	all := []string{"named " + o.base}
+	if o.info != nil {
+		all = append(all, fmt.Sprint("since ", o.info.ModTime().UnixNano(), " of ", o.info.Size()))
+	}
+	return all
+}
+
 func (o output) same(p output) bool {
 	if o.info != nil && p.info != nil && os.SameFile(o.info, p.info) {
 		return true

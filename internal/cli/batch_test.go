@@ -662,7 +662,7 @@ func TestBatchOutputs(t *testing.T) {
 	}
 
 	// What can't be written alone has the code of outputs.
-	b = &batch{file: "b.yaml", jobs: []export.Job{{Out: at("sub")}}, places: []place{{line: 1, keys: map[string]int{"out": 1}}}}
+	b = &batch{file: "b.yaml", jobs: []export.Job{{Out: at("sub")}}, places: []place{{line: 1, keys: map[string]int{"out": 1}}}, outs: []out{{path: at("sub"), line: 1}}}
 	b.checkOutputs()
 	if err := b.err(); err == nil || err.(*batchError).code() != codeTarget {
 		t.Errorf("got %v", err)

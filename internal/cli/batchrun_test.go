@@ -254,6 +254,51 @@ func TestBatchProblemsOfServerAndFile(t *testing.T) {
 		"2: out: ", "3: table: relation none does not exist",
 	}, codeUsage)
 
+	// What only a plan finds comes with the rest; the key is the one that is wrong, in its line.
+	check("types", `- {table: nonesuch, out: DIR/a}
+- table: t
+  out: DIR/b
+  types:
+    id: text
+    zz: text
+- {table: t, out: DIR/c, types: {yy: text}}
+- {table: t, out: DIR/d, bloom: [xx]}
+`, []string{"1: table: relation nonesuch", `6: types: a type is given for column "zz"`, `7: types: a type is given for column "yy"`, "8: bloom: "}, codeRelation)
+	// The output of an entry that is wrong otherwise counts.
+	check("output of a wrong entry", "- {table: t, out: DIR/a, nope: 1}\n- {table: t, out: DIR/a}\n", []string{"1: nope: unknown key", "2: out: "}, codeUsage)
+	// One entry has its lines too.
+	for _, c := range []struct{ entry, want string }{
+		{"table: nonesuch", "2: table: relation nonesuch does not exist"},
+		{"sql: SELEC 1", "2: sql: "},
+		{"sql: SELECT 1 / id FROM (VALUES (0)) v(id)", ""},
+		{"{table: t, chunk: {by: id, bounds: [x]}", "2: bounds: a bound is wrong"},
+		{"{table: t, types: {zz: text}", "2: types: a type is given for column"},
+		{"{table: t, columns: [zz]", "2: columns: column zz does not exist"},
+	} {
+		text := "# one\n- " + c.entry + "\n  out: DIR/o\n"
+		if strings.HasPrefix(c.entry, "{") {
+			text = "# one\n- " + c.entry + ", out: DIR/o}\n"
+		}
+		if c.want == "" {
+			c.want = "2: sql: division by zero"
+		}
+		dir, file := batchFile(t, text)
+		pgtest.NoLeftovers(t, dir, "b.yaml")
+		got := live(t, dsn+" user="+role, "--config", file)
+		if !strings.HasPrefix(got.stderr, "error: 1 problem in "+file+", and nothing was exported\n"+file+":"+c.want) || got.code == 0 || got.code == codeUsage {
+			t.Errorf("%s: got %+v\nwant %s", c.entry, got, c.want)
+		}
+	}
+	for text, want := range map[string]string{
+		"defaults:\n  types: {zz: text}\nexports:\n- {table: t, out: DIR/o}\n":     `2: types: a type is chosen for column "zz", which none of the exports has`,
+		"connection:\n  gssencmode: require\nexports:\n- {table: t, out: DIR/o}\n": "2: gssencmode: connection parameter gssencmode=require is not supported",
+	} {
+		_, file := batchFile(t, text)
+		if got := live(t, dsn, "--config", file); got.code != codeUsage || !strings.Contains(got.stderr, "\n"+file+":"+want) {
+			t.Errorf("got %+v, want %s", got, want)
+		}
+	}
+
 	// Where the server can't be asked the file's own problems are told all the same.
 	_, file := batchFile(t, "- {tabel: t, out: DIR/g.parquet}\n- {table: t, out: DIR/h.parquet}\n")
 	got := call(t, nil, "--dsn", "host=/nonesuch", "--config", file)
@@ -310,7 +355,7 @@ func TestBatchChunkHints(t *testing.T) {
 	if got.code != codeUsage && got.code != codeStatement || len(lines) != 6 {
 		t.Fatalf("got %+v", got)
 	}
-	for i, want := range []string{"2: chunk: column nope does not exist in public.t", "3: chunk: column p is of type point", "4: chunk: ", "7: chunk: "} {
+	for i, want := range []string{"2: by: column nope does not exist in public.t", "3: by: column p is of type point", "4: bounds: ", "9: bounds: "} {
 		if !strings.HasPrefix(lines[i+1], file+":"+want) {
 			t.Errorf("line %d is %s", i+1, lines[i+1])
 		}
@@ -363,6 +408,7 @@ func TestExportOfASchema(t *testing.T) {
 		{[]string{"--schema", "s", "--out-dir", dir, "--include", "x"}, codeRelation, "error: --include x: schema s has no such relation\nhint: it has \"A/b\", a, p, p1, v\n"},
 		{[]string{"--schema", "s", "--out-dir", dir, "--include", `"x`}, codeUsage, "error: pattern \"x: a double quote is not closed\n"},
 		{[]string{"--schema", "s", "--out-dir", dir + "/none", "--include", "a"}, codeTarget, "error: directory " + dir + "/none: no such file or directory\nhint: directories are never made: mkdir -p makes one\n"},
+		{[]string{"--schema", "s", "--out-dir", dir + "/none"}, codeTarget, "error: directory " + dir + "/none: no such file or directory\nhint: directories are never made: mkdir -p makes one\n"},
 		{[]string{"--schema", "s", "--out-dir", dir, "--no-clobber", "--exclude", "v", "--exclude", "p"}, codeTarget, "error: 2 exports can't be done, and nothing was exported\n" +
 			dir + "/A%2Fb.parquet: " + dir + "/A%2Fb.parquet exists and is not to be replaced (give another --out; without --no-clobber it would be replaced)\n" +
 			dir + "/a.parquet: " + dir + "/a.parquet exists and is not to be replaced (give another --out; without --no-clobber it would be replaced)\n"},

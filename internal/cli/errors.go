@@ -148,6 +148,9 @@ func judge(err error) verdict {
 	if e, ok := errors.AsType[*export.ConfigError](err); ok {
 		return verdict{code: codeUsage, message: e.Reason}
 	}
+	if _, ok := errors.AsType[*export.CommonColumnError](err); ok {
+		return verdict{code: codeUsage, message: v.message}
+	}
 	if e, ok := errors.AsType[*export.PartialError](err); ok {
 		v := verdict{code: codeSome, message: fmt.Sprintf("%d of %d exports failed, the others are done", e.Failed, e.Total)} // runAndTell has told why
 		if e.Failed == e.Total {

@@ -27,6 +27,17 @@ type ConfigError struct{ Reason string }
 
 func (e *ConfigError) Error() string { return e.Reason }
 
+// CommonColumnError is a choice for a column of several jobs, of CommonTypes or CommonEncodings, that no job has.
+type CommonColumnError struct{ Choice, Column string } // "type" or "encoding"
+
+func (e *CommonColumnError) Error() string {
+	article := "a "
+	if e.Choice == "encoding" {
+		article = "an "
+	}
+	return fmt.Sprintf("%s%s is chosen for column %q, which none of the exports has", article, e.Choice, e.Column)
+}
+
 // RowGroupsError is a file that would have more row groups than Parquet can number.
 type RowGroupsError struct {
 	Path      string

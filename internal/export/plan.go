@@ -129,7 +129,7 @@ func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snaps
 		}
 	}
 	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+		return nil, errors.Join(append(errs, r.alsoWrong(ctx, conn, version)...)...)
 	}
 	phase := progress.Phase{Name: "waiting for locks"}
 	if r.cfg.Slot.Enabled() {
@@ -137,6 +137,28 @@ func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snaps
 	}
 	r.report.Report(phase)
 	return rels, nil
+}
+
+// alsoWrong makes the plans of the jobs that could be resolved, for their errors alone: what is wrong with others must not hide them.
+func (r *run) alsoWrong(ctx context.Context, conn *pgx.Conn, version int) []error {
+	r.mute = true
+	var errs []error
+	for _, j := range r.jobs {
+		if j.target == nil {
+			continue
+		}
+		tx, err := conn.BeginTx(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly})
+		if err != nil {
+			break // what there is to tell is told by then
+		}
+		if err := r.planJob(ctx, conn, "", version, j, map[string]bool{}); err != nil {
+			errs = append(errs, r.wrap(j, err))
+		}
+		if err := tx.Rollback(ctx); err != nil {
+			break
+		}
+	}
+	return errs
 }
 
 // wrap names the job in an error where there are several, or where it is asked for.
@@ -152,7 +174,7 @@ func (r *run) makePlans(ctx context.Context, snap *snapshot.Snapshot) error {
 	var errs []error
 	used := map[string]bool{}
 	for _, j := range r.jobs {
-		if err := r.planJob(ctx, snap, j, used); err != nil {
+		if err := r.planJob(ctx, snap.Conn(), snap.ServerVersion(), snap.ServerVersionNum(), j, used); err != nil {
 			errs = append(errs, r.wrap(j, err))
 			if ctx.Err() != nil || snap.Conn().IsClosed() {
 				break
@@ -177,12 +199,12 @@ func (r *run) makePlans(ctx context.Context, snap *snapshot.Snapshot) error {
 	for _, j := range r.jobs {
 		for _, name := range slices.Sorted(maps.Keys(j.CommonTypes)) {
 			if !used[name] {
-				return &ConfigError{fmt.Sprintf("a type is chosen for column %q, which none of the exports has", name)}
+				return &CommonColumnError{Choice: "type", Column: name}
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(j.CommonEncodings)) {
 			if !used[name] {
-				return &ConfigError{fmt.Sprintf("an encoding is chosen for column %q, which none of the exports has", name)}
+				return &CommonColumnError{Choice: "encoding", Column: name}
 			}
 		}
 	}
@@ -207,14 +229,13 @@ func withCommon[V any](own, common map[string]V, cols []chunker.ResultColumn) ma
 	return out
 }
 
-// planJob makes one job's plan. It notes in used the names of the job's columns.
-func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used map[string]bool) error {
-	conn := snap.Conn()
+// planJob makes one job's plan over a server of that version. It notes in used the names of the job's columns.
+func (r *run) planJob(ctx context.Context, conn *pgx.Conn, server string, version int, j *job, used map[string]bool) error {
 	p, err := chunker.NewPlan(ctx, conn, j.target, chunker.Options{ChunkBytes: r.cfg.ChunkBytes, Parallel: r.cfg.Parallel, Part: r.cfg.Part})
 	if err != nil {
 		return err
 	}
-	j.plan, j.server = p, snap.ServerVersion()
+	j.plan, j.server = p, server
 	for _, w := range p.Warnings {
 		r.warnOf(j, w)
 	}
@@ -232,7 +253,7 @@ func (r *run) planJob(ctx context.Context, snap *snapshot.Snapshot, j *job, used
 	}
 	opt := j.Types
 	opt.Strict = opt.Strict || r.cfg.Strict
-	opt.ServerVersion = snap.ServerVersionNum()
+	opt.ServerVersion = version
 	opt.Columns = withCommon(j.Types.Columns, j.CommonTypes, p.Columns)
 	if j.types, err = typemap.NewPlan(cat, cols, opt, r.transport()); err != nil {
 		return err

@@ -134,6 +134,7 @@ type run struct {
 	workers int
 	held    time.Duration
 
+	mute     bool // plans are made for their errors alone
 	mu       sync.Mutex
 	warnings []string
 }
@@ -157,6 +158,13 @@ func newRun(cfg Config, dry bool) (*run, error) {
 			return nil, &copier.TempError{Dir: cfg.TempDir, Err: errors.Unwrap(err)}
 		} else if !st.IsDir() {
 			return nil, &copier.TempError{Dir: cfg.TempDir, Err: syscall.ENOTDIR}
+		}
+	}
+	if cfg.Schema != nil { // once, not for each of its files
+		if st, err := os.Stat(cfg.Schema.Dir); err != nil {
+			return nil, &parquetw.FileError{Op: "directory", Path: cfg.Schema.Dir, Err: errors.Unwrap(err)}
+		} else if !st.IsDir() {
+			return nil, &parquetw.FileError{Op: "directory", Path: cfg.Schema.Dir, Err: syscall.ENOTDIR}
 		}
 	}
 	r := &run{cfg: cfg, log: cfg.Log, report: cfg.Progress}
@@ -188,6 +196,9 @@ func (r *run) addJobs(jobs []Job, dry bool) error {
 }
 
 func (r *run) warn(text string) {
+	if r.mute {
+		return
+	}
 	r.mu.Lock()
 	r.warnings = append(r.warnings, text)
 	r.mu.Unlock()
