@@ -60,7 +60,11 @@ func (e *UnsupportedError) Error() string {
 type NoColumnError struct{ Names, Have []string }
 
 func (e *NoColumnError) Error() string {
-	return fmt.Sprintf("a type is given for column %s, which the result does not have: it has %s", quoteList(e.Names), quoteList(e.Have))
+	have := make([]string, len(e.Have))
+	for i, n := range e.Have {
+		have[i] = sqlName(n)
+	}
+	return fmt.Sprintf("a type is given for column %s, which the result does not have: it has %s", quoteList(e.Names), quoteList(have))
 }
 
 // badValue is a ValueError before anyone has said which column and row. A decoder that knows how to write the value
@@ -98,8 +102,15 @@ func typeFlag(name, kind string) string {
 		}
 		return "--type " + name + "=" + kind
 	}
-	quoted := `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
-	return "--type '" + strings.ReplaceAll(quoted, "'", `'\''`) + "=" + kind + "'"
+	return "--type '" + strings.ReplaceAll(sqlName(name), "'", `'\''`) + "=" + kind + "'"
+}
+
+// sqlName is a name as SQL writes it.
+func sqlName(name string) string {
+	if plainName.MatchString(name) {
+		return name
+	}
+	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
 }
 
 const excerptBytes = 80

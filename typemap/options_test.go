@@ -669,6 +669,9 @@ func TestMoney(t *testing.T) {
 
 func TestTypeFlags(t *testing.T) {
 	t.Parallel()
+	if got := (&NoColumnError{Names: []string{`"x"`}, Have: []string{"a", "B c"}}).Error(); !strings.HasSuffix(got, `it has a, "B c"`) {
+		t.Error(got)
+	}
 	for _, tt := range []struct{ name, kind, want string }{
 		{"a", "text", `--type a=text`},
 		{"a_1", "decimal(p,s)", `--type 'a_1=decimal(p,s)'`},

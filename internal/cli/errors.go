@@ -289,7 +289,7 @@ func judge(err error) verdict {
 		return v
 	}
 	if _, ok := errors.AsType[*typemap.NoColumnError](err); ok {
-		v.code = codeRelation
+		v.code, v.hint = codeRelation, `names are as SQL writes them: "Mixed Case" in double quotes, which the shell must leave alone`
 		return v
 	}
 	if e, ok := errors.AsType[*typemap.UnsupportedError](err); ok {
