@@ -169,7 +169,7 @@ func readCutColumn(ctx context.Context, q Querier, r RelationRef, name string) (
 	if _, ok := chunkable[found[0].Type]; !ok {
 		return nil, &StatementError{
 			Field: FieldChunk, Text: name, Reason: fmt.Sprintf("column %s is of type %s, which chunks cannot be ranges of", display(name), found[0].Type),
-			Hint: "choose a column of an integer, numeric, date, timestamp, uuid or text type",
+			Hint: "choose a column of an integer, numeric, float, date, timestamp, uuid, text or oid type",
 		}
 	}
 	return &found[0], nil

@@ -333,7 +333,7 @@ func lookup(ctx context.Context, q Querier, n relationName, text string) (uint32
 }
 
 const policiesQuery = `
-SELECT p.polname::pg_catalog.text || ' on ' || n.nspname::pg_catalog.text || '.' || c.relname::pg_catalog.text
+SELECT pg_catalog.format('%I on %I.%I', p.polname, n.nspname, c.relname)
 FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class c ON c.oid = p.polrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE p.polrelid = ANY ($1::pg_catalog.text::pg_catalog.oid[]) AND p.polcmd IN ('r', '*')
   AND (p.polroles = '{0}' OR EXISTS (SELECT FROM pg_catalog.unnest(p.polroles) r WHERE pg_catalog.pg_has_role(r, 'USAGE')))

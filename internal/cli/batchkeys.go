@@ -188,7 +188,7 @@ var entryKeys = []key[draft]{
 	{
 		name: "compression", flag: "compression",
 		about: "zstd[:level], snappy, gzip[:level], lz4 or none",
-		form: wordForm(orVariable(schema{"type": "string", "pattern": `^(zstd(:([1-9]|1[0-9]|2[0-2]))?|snappy|gzip(:[1-9])?|lz4|none)$`}),
+		form: wordForm(orVariable(schema{"type": "string", "pattern": `^(zstd(:\+?0*([1-9]|1[0-9]|2[0-2]))?|snappy|gzip(:\+?0*[1-9])?|lz4|none)$`}),
 			parquetw.ParseCompression, func(d *draft, c parquetw.Compression) { d.Compression = c }),
 	},
 	{
@@ -285,7 +285,8 @@ var entryKeys = []key[draft]{
 	},
 }
 
-const decimalPattern = `decimal\(\s*[0-9]+\s*(,\s*[0-9]+\s*)?\)`
+// decimalPattern bounds digits and decimals; that there are not more of these than of those is for the program to say.
+const decimalPattern = `decimal\(\s*\+?0*([1-9]|[1-6][0-9]|7[0-6])\s*(,\s*\+?0*([0-9]|[1-6][0-9]|7[0-6])\s*)?\)`
 
 // chunkKeys are the keys of chunk:.
 var chunkKeys = []key[chunker.Hint]{
@@ -331,6 +332,11 @@ func chunkSchema() schema {
 		"bounds": schema{"required": []string{"by"}, "not": schema{"anyOf": []schema{{"required": []string{"size"}}, {"required": []string{"count"}}}}},
 		"size":   schema{"not": schema{"required": []string{"count"}}},
 	}
+	by := func(pattern string) schema { return schema{"by": schema{"pattern": pattern}} }
+	s["not"] = schema{"anyOf": []schema{
+		{"required": []string{"by", "bounds"}, "properties": by(`^([cC][tT][iI][dD]|[nN][oO][nN][eE])$`)},
+		{"required": []string{"by"}, "properties": by(`^[nN][oO][nN][eE]$`), "anyOf": []schema{{"required": []string{"size"}}, {"required": []string{"count"}}}},
+	}}
 	return s
 }
 

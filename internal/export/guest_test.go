@@ -179,6 +179,31 @@ func TestEndedRunLeavesNothing(t *testing.T) {
 	}
 }
 
+// What a killed run has left is named and stays; what is said of two files is said once.
+func TestLeftoversAreNamed(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE SEQUENCE s")
+	left := []string{".fast-export-tmp-123", ".o.parquet.tmp-ABC"}
+	dir := outDir(t, append([]string{"o.parquet", "p.parquet", ".other.tmp-ABC"}, left...)...)
+	for _, name := range append([]string{".other.tmp-ABC"}, left...) {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg := config(t, dsn, Job{Table: "s", Out: filepath.Join(dir, "o.parquet")})
+	second := cfg.Jobs[0]
+	second.Out = filepath.Join(dir, "p.parquet")
+	cfg.Jobs = append(cfg.Jobs, second)
+	res := run1(t, cfg)
+	if len(res.Warnings) != 2 || !strings.Contains(res.Warnings[0], "sequence") ||
+		res.Warnings[1] != "left by a run that was killed, if no other is under way: "+filepath.Join(dir, left[0])+", "+filepath.Join(dir, left[1]) {
+		t.Errorf("warnings %q", res.Warnings)
+	}
+	if len(res.Files[1].Warnings) != 1 {
+		t.Errorf("the second file's warnings are %q", res.Files[1].Warnings)
+	}
+}
+
 // A run that started again tells of itself as a whole.
 func TestRestartedRunIsOne(t *testing.T) {
 	dsn := pgtest.Database(t)

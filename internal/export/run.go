@@ -1,6 +1,7 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -137,6 +139,7 @@ type run struct {
 	mute     bool // plans are made for their errors alone
 	mu       sync.Mutex
 	warnings []string
+	warned   map[string]bool
 }
 
 func newRun(cfg Config, dry bool) (*run, error) {
@@ -167,7 +170,7 @@ func newRun(cfg Config, dry bool) (*run, error) {
 			return nil, &parquetw.FileError{Op: "directory", Path: cfg.Schema.Dir, Err: syscall.ENOTDIR}
 		}
 	}
-	r := &run{cfg: cfg, log: cfg.Log, report: cfg.Progress}
+	r := &run{cfg: cfg, log: cfg.Log, report: cfg.Progress, warned: map[string]bool{}}
 	if cfg.Rate > 0 {
 		r.rate = rate.NewLimiter(rate.Limit(cfg.Rate), rateBurst)
 	}
@@ -200,9 +203,15 @@ func (r *run) warn(text string) {
 		return
 	}
 	r.mu.Lock()
-	r.warnings = append(r.warnings, text)
+	twice := r.warned[text] // of a table that two files read, say
+	if !twice {
+		r.warned[text] = true
+		r.warnings = append(r.warnings, text)
+	}
 	r.mu.Unlock()
-	r.report.Report(progress.Warning{Text: text})
+	if !twice {
+		r.report.Report(progress.Warning{Text: text})
+	}
 }
 
 // warnOf warns of what one file alone has to do with.
@@ -227,6 +236,7 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 
+	r.findLeftovers()
 	if err := r.makeTemp(); err != nil {
 		return err
 	}
@@ -460,13 +470,54 @@ func (r *run) spatialRefs(ctx context.Context, j *job) error {
 	return err
 }
 
+// findLeftovers warns of what a run that was killed has left where this one writes. It may be another's that is under way, so it stays.
+func (r *run) findLeftovers() {
+	bases := map[string]map[string]bool{} // by directory
+	for _, j := range r.jobs {
+		dir, base := filepath.Split(j.Out)
+		if bases[dir] == nil {
+			bases[dir] = map[string]bool{}
+		}
+		bases[dir][base] = true
+	}
+	if dir := cmp.Or(r.cfg.TempDir, filepath.Dir(r.jobs[0].Out)) + "/"; bases[dir] == nil {
+		bases[dir] = map[string]bool{}
+	}
+	var found []string
+	for _, dir := range slices.Sorted(maps.Keys(bases)) {
+		entries, err := os.ReadDir(cmp.Or(dir, "."))
+		if err != nil {
+			continue // whether it can be written to is found out by writing
+		}
+		for _, e := range entries {
+			name := e.Name()
+			at := strings.LastIndex(name, ".tmp-")
+			if strings.HasPrefix(name, tempPrefix) || at > 0 && name[0] == '.' && bases[dir][name[1:at]] {
+				if path := filepath.Clean(dir + name); !slices.Contains(found, path) {
+					found = append(found, path)
+				}
+			}
+		}
+	}
+	const most = 5
+	switch {
+	case len(found) > most:
+		r.warn(fmt.Sprintf("left by a run that was killed, if no other is under way: %s and %d more", strings.Join(found[:most], ", "), len(found)-most))
+	case len(found) > 0:
+		r.warn("left by a run that was killed, if no other is under way: " + strings.Join(found, ", "))
+	}
+}
+
+// tempPrefix begins the names of runs' private directories.
+const tempPrefix = ".fast-export-tmp-"
+
 // makeTemp makes the run's private directory, on the target's file system unless told otherwise.
 func (r *run) makeTemp() error {
 	parent := r.cfg.TempDir
 	if parent == "" {
 		parent = filepath.Dir(r.jobs[0].Out)
 	}
-	dir, err := os.MkdirTemp(parent, ".fast-export-tmp-")
+	dir, err := os.MkdirTemp(parent, tempPrefix)
 	if err != nil {
 		return &copier.TempError{Dir: parent, Err: err}
 	}

@@ -2,6 +2,7 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"fast-export/chunker"
 )
@@ -182,10 +184,12 @@ func (s Schema) list(ctx context.Context, q chunker.Querier) ([]listed, error) {
 		return nil, fmt.Errorf("look for schema %s: %w", s.Name, err)
 	}
 	at, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[found])
-	if err != nil {
+	var pg *pgconn.PgError
+	noName := errors.As(err, &pg) && (pg.Code == "42602" || pg.Code == "42601") // no name at all, which is nobody's: from 16 on no error
+	if err != nil && !noName {
 		return nil, fmt.Errorf("look for schema %s: %w", s.Name, err)
 	}
-	if at.OID == nil {
+	if noName || at.OID == nil {
 		return nil, &SchemaError{"schema " + s.Name + " does not exist", `a name is as SQL writes it: "Mixed Case" in double quotes`}
 	}
 	if !at.Usage {

@@ -113,6 +113,8 @@ func TestSchema(t *testing.T) {
 			reason, hint string
 		}{
 			{Schema{Name: "nonesuch"}, "", "schema nonesuch does not exist", `a name is as SQL writes it: "Mixed Case" in double quotes`},
+			{Schema{Name: "S p"}, "", "schema S p does not exist", `a name is as SQL writes it: "Mixed Case" in double quotes`},
+			{Schema{Name: "a.b"}, "", "schema a.b does not exist", `a name is as SQL writes it: "Mixed Case" in double quotes`},
 			{Schema{Name: "bare"}, "", "schema bare has nothing to export", ""},
 			{Schema{Name: "views"}, "", "schema views has nothing to export", "not exported: 1 view: v (--include with its name takes one, --exclude ends this warning)"},
 			{Schema{Name: "parts", Include: []string{"onw"}}, "", "--include onw: schema parts has no such relation", "it has own, part_2_lo"},
