@@ -23,7 +23,9 @@ type Relation struct {
 	Name   string // qualified and quoted, as SQL writes it
 	Select string // locks it where LOCK TABLE would be refused (a materialized view, a user with column grants only, …);
 	// several relations may share one
-	Held bool // the LOCK TABLE of another one in the list, its parent or a view, takes it too
+	// Whole says that the server's own scan of a partitioned table reads it: one that was attached after the snapshot would be read too.
+	Whole bool
+	Held  bool // the LOCK TABLE of another one in the list, its parent or a view, takes it too
 }
 
 // Options say how a snapshot is taken. Durations of 0 mean no limit.
@@ -483,10 +485,25 @@ func (s *Snapshot) unchanged(ctx context.Context) error {
 			AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode LIMIT 1`, oids); err != nil {
 		return err
 	}
-	if !late {
+	if late {
+		if err := s.changed(ctx, alteredQuery, oids); err != nil {
+			return err
+		}
+	}
+	var whole []uint32
+	for _, r := range s.rels {
+		if r.Whole {
+			whole = append(whole, r.OID)
+		}
+	}
+	if len(whole) == 0 {
 		return nil
 	}
-	return s.changed(ctx, alteredQuery, oids)
+	// No lock of ours keeps anybody from attaching one. pg_partition_tree is of this moment. What was made after the snapshot has no rows in it.
+	return s.changed(ctx, treeOf+`
+		SELECT c.oid::pg_catalog.regclass::text, 'given ' || p.relid::text || ' as a partition'
+		FROM pg_catalog.pg_class c CROSS JOIN LATERAL pg_catalog.pg_partition_tree(c.oid) p JOIN pg_catalog.pg_class seen ON seen.oid = p.relid
+		WHERE c.oid IN (SELECT oid FROM tree) AND c.relkind = 'p' AND p.relid NOT IN (SELECT oid FROM tree) ORDER BY 1 LIMIT 1`, whole)
 }
 
 // treeOf is the relations $1 and all their members as the snapshot has them.

@@ -186,6 +186,30 @@ func TestChangedBetweenSnapshotAndLock(t *testing.T) {
 	}
 }
 
+// A table that is attached to one that the server scans by itself would be read too, and our locks do not keep anybody from it.
+func TestAttachedUnderTheLock(t *testing.T) {
+	for _, whole := range []bool{true, false} {
+		dsn := pgtest.Database(t)
+		pgtest.Exec(t, dsn, "CREATE TABLE p (i int) PARTITION BY LIST (i)", "CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)", "CREATE TABLE p2 AS SELECT 2 AS i")
+		s := open(t, dsn, Options{Prepare: func(ctx context.Context, conn *pgx.Conn, version int) ([]Relation, error) {
+			rels, err := of(false, "p")(ctx, conn, version)
+			for i := range rels {
+				rels[i].Whole = whole
+			}
+			return rels, err
+		}})
+		pgtest.Exec(t, dsn, "CREATE TABLE p3 (i int)", "ALTER TABLE p ATTACH PARTITION p3 FOR VALUES IN (3)") // the snapshot sees no rows of it
+		if err := s.Recheck(t.Context()); err != nil {
+			t.Errorf("a new partition: %v", err)
+		}
+		pgtest.Exec(t, dsn, "ALTER TABLE p ATTACH PARTITION p2 FOR VALUES IN (2)")
+		var changed *ChangedError
+		if err := s.Recheck(t.Context()); whole != (errors.As(err, &changed) && changed.What == "given p2 as a partition") {
+			t.Errorf("read whole: %v: got %v", whole, err)
+		}
+	}
+}
+
 // What was altered in vain, or to no effect on rows, must not stop anybody.
 func TestHarmlessChangesAfterTheSnapshot(t *testing.T) {
 	dsn := pgtest.Database(t)

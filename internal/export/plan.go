@@ -120,7 +120,7 @@ func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snaps
 		for _, l := range t.Lock {
 			if !seen[l.OID] {
 				seen[l.OID] = true
-				rel := snapshot.Relation{OID: l.OID, Name: l.Ident(), Held: l.Lock == chunker.LockByParent}
+				rel := snapshot.Relation{OID: l.OID, Name: l.Ident(), Held: l.Lock == chunker.LockByParent, Whole: t.Relation.Kind != chunker.PartitionedTable}
 				if l.Lock == chunker.LockBySelect {
 					rel.Select = t.LockSelect
 				}
