@@ -9,6 +9,7 @@ MAJORS := 13 14 15 16 17 18
 # Tools are pinned here and not in go.mod: they are no part of the program.
 GOFUMPT := mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PG2PARQUET := pg2parquet@0.2.2
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 
 # RACE=1, or CI=true as CI sets it, turns the race detector on.
@@ -71,7 +72,9 @@ soak: setup ## run the tests named TestSoak… for SOAKTIME (10m) each, with the
 bench: build ## measure against today's way, other tools and the floor, then by fast-export bench (BENCHFLAGS, as --rounds 3)
 	@test -x "$(FAST_EXPORT_CACHE)/venv-bench/bin/python" || $(PYTHON) -m venv "$(FAST_EXPORT_CACHE)/venv-bench"
 	@"$(FAST_EXPORT_CACHE)/venv-bench/bin/pip" install --quiet --disable-pip-version-check -r bench/peers/requirements.txt
-	$(GO) run ./internal/tools/peers -python "$(FAST_EXPORT_CACHE)/venv-bench/bin/python" -- $(BENCHFLAGS)
+	@test -x "$(FAST_EXPORT_CACHE)/cargo/bin/pg2parquet" || { command -v cargo >/dev/null && cargo install --quiet --locked --root "$(FAST_EXPORT_CACHE)/cargo" $(PG2PARQUET); } \
+		|| echo "no cargo, or no crates.io: pg2parquet is left out" >&2
+	PATH="$(FAST_EXPORT_CACHE)/cargo/bin:$$PATH" $(GO) run ./internal/tools/peers -python "$(FAST_EXPORT_CACHE)/venv-bench/bin/python" -- $(BENCHFLAGS)
 
 .PHONY: bench-butler
 bench-butler: build setup ## measure fast-export butler against the Python way (BENCHFLAGS, as --rounds 3); 4 GB in the cache

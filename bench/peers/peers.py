@@ -216,7 +216,7 @@ def main():
     if a.pg2parquet:
         parts = dict(p.split("=", 1) for p in a.dsn.split())
         cmd = [a.pg2parquet, "export", "--host", parts.get("host", "localhost"), "--port", parts.get("port", "5432"), "--user", parts.get("user", "postgres"),
-               "--dbname", parts["dbname"], "-t", a.table, "-o", out("pg2parquet"), "--compression", "zstd", "--compression-level", "1", "--quiet"]
+               "--dbname", parts["dbname"], "-t", a.table, "-o", out("pg2parquet"), "--compression", "zstd", "--compression-level", "1", "--quiet", "--password", parts.get("password", "")]
         commands["pg2parquet"] = lambda: [subprocess.Popen(cmd)]
     for fmt in ("csv", "binary"):
         scripts = floor(a.dsn, a.table, fmt)
