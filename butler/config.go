@@ -15,10 +15,12 @@ const rootTag = "<butlerRoot>"
 
 // repoConfig is what butler.yaml says, with defaults filled in and <butlerRoot> replaced.
 type repoConfig struct {
-	name       string // as the user named the repository
-	file       string // the configuration file
-	db         string // SQLAlchemy URL
-	username   string // the five keys that fill what db leaves open
+	name       string   // as the user named the repository
+	file       string   // the configuration file
+	files      []string // that file and those that it includes, and the index of repositories
+	root       string   // the repository's directory, "" where it is no local one
+	db         string   // SQLAlchemy URL
+	username   string   // the five keys that fill what db leaves open
 	password   string
 	host       string
 	port       string
@@ -55,7 +57,7 @@ func (s source) openConfig(repo string) (*repoConfig, error) {
 	if s.getenv("DAF_BUTLER_CONFIG_PATH") != "" {
 		s.log.Warn("DAF_BUTLER_CONFIG_PATH is set: defaults in the directories that it names are not read")
 	}
-	target, labelMiss := s.lookUpLabel(repo)
+	target, labelMiss, index := s.lookUpLabel(repo)
 	file, err := s.configFile(target)
 	if err != nil {
 		if labelMiss != "" {
@@ -82,14 +84,17 @@ func (s source) openConfig(repo string) (*repoConfig, error) {
 	if err != nil {
 		return nil, fail("cannot use the configuration "+file, err)
 	}
-	c.name = repo
+	c.name, c.files = repo, loader.paths
+	if index != "" {
+		c.files = append(c.files, index)
+	}
 	return c, nil
 }
 
 // lookUpLabel gives what the index says of a label. Everything that can go wrong with the index makes Python take the
-// text for a path; so do we, and say in miss why it was no label.
+// text for a path; so do we, and say in miss why it was no label. file is the index, "" where it is none.
 // Source: ButlerRepoIndex in _butler_repo_index.py.
-func (s source) lookUpLabel(repo string) (target, miss string) {
+func (s source) lookUpLabel(repo string) (target, miss, file string) {
 	indexURI, inline := s.getenv("DAF_BUTLER_REPOSITORY_INDEX"), s.getenv("DAF_BUTLER_REPOSITORIES")
 	where := "DAF_BUTLER_REPOSITORIES"
 	loader := &treeLoader{getenv: s.getenv}
@@ -97,35 +102,36 @@ func (s source) lookUpLabel(repo string) (target, miss string) {
 	var err error
 	switch {
 	case indexURI == "" && inline == "":
-		return repo, ""
+		return repo, "", ""
 	case indexURI != "" && inline != "":
-		return repo, "labels cannot be looked up, because both DAF_BUTLER_REPOSITORY_INDEX and DAF_BUTLER_REPOSITORIES are set"
+		return repo, "labels cannot be looked up, because both DAF_BUTLER_REPOSITORY_INDEX and DAF_BUTLER_REPOSITORIES are set", ""
 	case inline != "":
 		tree, err = loader.parse([]byte(inline), "DAF_BUTLER_REPOSITORIES", 0)
 	default:
 		where = redactURI(indexURI)
 		var p string
 		if p, err = localFile(expandVars(expandUser(indexURI, s.getenv), s.getenv)); err == nil {
+			file = p
 			tree, err = loader.load(p, 0)
 		}
 	}
 	if err != nil {
 		s.log.Warn("the index of repositories cannot be read: the repository is taken for a path", "index", where, "error", err)
-		return repo, fmt.Sprintf("the index %s cannot be read (%v)", where, err)
+		return repo, fmt.Sprintf("the index %s cannot be read (%v)", where, err), file
 	}
 	index, ok := tree.(map[string]any)
 	if !ok {
-		return repo, fmt.Sprintf("the index %s is no map from labels to repositories", where)
+		return repo, fmt.Sprintf("the index %s is no map from labels to repositories", where), file
 	}
 	labels := make([]string, 0, len(index))
 	for label, v := range index {
 		if _, isText := v.(string); !isText { // one bad entry spoils the index, in Python too
-			return repo, fmt.Sprintf("the index %s is no map from labels to repositories (see %s)", where, quoteName(label))
+			return repo, fmt.Sprintf("the index %s is no map from labels to repositories (see %s)", where, quoteName(label)), file
 		}
 		labels = append(labels, label)
 	}
 	if uri, ok := index[repo].(string); ok {
-		return uri, ""
+		return uri, "", file
 	}
 	slices.Sort(labels)
 	known := strings.Join(labels[:min(len(labels), 20)], ", ")
@@ -136,7 +142,7 @@ func (s source) lookUpLabel(repo string) (target, miss string) {
 	if close := nearest(repo, labels); len(close) > 0 {
 		miss += fmt.Sprintf(", did you mean %s?", close[0])
 	}
-	return repo, miss
+	return repo, miss, file
 }
 
 // configFile gives the path of the configuration file that a path or URI stands for.
@@ -180,6 +186,9 @@ func (s source) readConfig(m map[string]any, file string) (*repoConfig, error) {
 		return nil, err
 	}
 	c := &repoConfig{file: file, managers: map[string]string{}, overrides: map[string]datasetTypeOverride{}}
+	if !hasScheme(root) {
+		c.root = root
+	}
 	reg, err := section(m, "registry")
 	if err != nil {
 		return nil, err

@@ -30,6 +30,7 @@ type Extraction struct {
 	stores  []datastoreConfig
 	listing *listing
 	opener  *opener
+	guarded guarded
 
 	prepared bool
 	probed   int // datasets looked at
@@ -76,7 +77,7 @@ func Open(ctx context.Context, o Options) (*Extraction, error) {
 		}
 		return nil, &RepoError{Repo: o.Repo, Reason: "cannot list datasets", Err: err}
 	}
-	return &Extraction{opt: o, stores: cfg.datastores, listing: l, opener: &opener{maps: o.PathMaps, memory: o.Memory / 4}, known: make([]known, len(l.refs))}, nil
+	return &Extraction{guarded: cfg.guard(r.file), opt: o, stores: cfg.datastores, listing: l, opener: &opener{maps: o.PathMaps, memory: o.Memory / 4}, known: make([]known, len(l.refs))}, nil
 }
 
 // findDatasets runs all queries of a listing, in the one transaction of r.

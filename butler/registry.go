@@ -28,7 +28,8 @@ type registry struct {
 	postgres bool
 	schema   string // quoted, with its dot, "" in SQLite
 	universe *universe
-	nameKey  bool // collections are keyed by name, not by number
+	nameKey  bool   // collections are keyed by name, not by number
+	file     string // of a SQLite registry
 }
 
 // session is a connection inside its one read-only transaction.
@@ -97,6 +98,7 @@ func (r *registry) openSQLite(ctx context.Context, u dbURL) error {
 	if err != nil {
 		return err
 	}
+	r.file = path
 	wal, err := sqliteUsesWAL(path)
 	if err != nil {
 		return err

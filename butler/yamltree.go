@@ -29,6 +29,7 @@ type treeLoader struct {
 	getenv func(string) string
 	nodes  int
 	files  int
+	paths  []string // of all files that were read
 	open   []string // the files that are being read, each included by the one before it
 }
 
@@ -51,6 +52,7 @@ func (l *treeLoader) load(path string, depth int) (any, error) {
 		return nil, fmt.Errorf("%s includes itself", path)
 	}
 	l.open = append(l.open, path)
+	l.paths = append(l.paths, path)
 	defer func() { l.open = l.open[:len(l.open)-1] }()
 	text, err := readConfigFile(path)
 	if err != nil {

@@ -143,7 +143,7 @@ func (o *butlerOptions) finalize(a *app, f *flags) (export.Catalog, error) {
 	o.opt.Getenv = a.Getenv
 	c = export.Catalog{
 		Options: o.opt, IDFile: o.idFile, IDColumn: o.idColumn, Out: args[0], Compression: o.compression, Memory: o.memory, Parallel: int(o.parallel),
-		TempDir: o.tempDir, Hash: o.manifest != "", Version: buildInfo().version,
+		TempDir: o.tempDir, Manifest: o.manifest, Version: buildInfo().version,
 	}
 	switch {
 	case o.overwrite:
@@ -165,11 +165,6 @@ func (o *butlerOptions) butler(ctx context.Context, a *app, f *flags) error {
 		c.Options.Log = a.logger(a.Stderr, o.logLevel)
 		c.Options.FullDataID = true
 		return o.list(ctx, a, c)
-	}
-	if o.manifest != "" {
-		if err := export.CheckManifest(o.manifest, []export.Job{{Out: c.Out}}); err != nil {
-			return err
-		}
 	}
 	show := a.display(o.progress, o.silent)
 	c.Progress = show

@@ -27,7 +27,7 @@ type Catalog struct {
 	Memory      int64  // bytes that rows and finished pages may take, at least 64 MB
 	Parallel    int    // datasets read at a time
 	TempDir     string // for finished pages beyond the budget; "": beside Out
-	Hash        bool   // ask for the file's SHA-256
+	Manifest    string // where a manifest is to be written by the caller, which must not be in the repository either; "": none
 	Version     string
 	Progress    progress.Reporter // nil: silent
 }
@@ -60,7 +60,7 @@ func ExtractCatalog(ctx context.Context, c Catalog) (_ *CatalogResult, err error
 	if c.Progress == nil {
 		c.Progress = progress.Silent()
 	}
-	if err := parquetw.CheckTarget(c.Out, c.Overwrite); err != nil {
+	if err := c.checkFiles(); err != nil {
 		return nil, err
 	}
 	o := c.Options
@@ -84,6 +84,9 @@ func ExtractCatalog(ctx context.Context, c Catalog) (_ *CatalogResult, err error
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
+	if err := c.checkRepository(e); err != nil {
+		return nil, err
+	}
 	c.Progress.Report(progress.Plan{Files: 1, EstBytes: int64(e.Len()), Unit: "datasets"})
 	schema, err := e.Schema(ctx)
 	if err != nil {
@@ -105,7 +108,7 @@ func ExtractCatalog(ctx context.Context, c Catalog) (_ *CatalogResult, err error
 	})
 	defer func() { err = errors.Join(err, pool.Close()) }()
 	w, err := parquetw.Create(c.Out, parquetw.Options{
-		Schema: schema, Compression: c.Compression, CreatedBy: "fast-export " + c.Version, Overwrite: c.Overwrite, Hash: c.Hash, Pool: pool,
+		Schema: schema, Compression: c.Compression, CreatedBy: "fast-export " + c.Version, Overwrite: c.Overwrite, Hash: c.Manifest != "", Pool: pool,
 	})
 	if err != nil {
 		return nil, err
@@ -143,12 +146,59 @@ func (noSink) EndRowGroup() error { return nil }
 
 // ListCatalog lists what ExtractCatalog would read, and reads no dataset.
 func ListCatalog(ctx context.Context, c Catalog) (*butler.Extraction, error) {
-	if c.Out != "" {
-		if err := parquetw.CheckTarget(c.Out, c.Overwrite); err != nil {
+	if err := c.checkFiles(); err != nil {
+		return nil, err
+	}
+	if c.IDFile != "" {
+		if _, err := butler.LoadIDs(ctx, c.IDFile, c.IDColumn); err != nil {
 			return nil, err
 		}
 	}
-	return butler.Open(ctx, c.Options)
+	e, err := butler.Open(ctx, c.Options)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkRepository(e); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+// checkFiles finds out before anything is read whether the output can be written, and is not what is read.
+func (c Catalog) checkFiles() error {
+	if err := parquetw.CheckTarget(c.Out, c.Overwrite); err != nil {
+		return err
+	}
+	if c.IDFile == "" {
+		return nil
+	}
+	ids, err := os.Stat(c.IDFile)
+	if err != nil {
+		return nil // reading it tells why
+	}
+	if out, err := os.Stat(c.Out); err == nil && os.SameFile(ids, out) {
+		return &parquetw.FileError{Op: "write", Path: c.Out, Err: errors.New("it is the file of ids too (" + c.IDFile + ")")}
+	}
+	return nil
+}
+
+// checkRepository finds out before a dataset is read that nothing will be written to the repository, and that the manifest can be written.
+func (c Catalog) checkRepository(e *butler.Extraction) error {
+	for _, path := range []string{c.Out, c.TempDir} {
+		if path == "" {
+			continue
+		}
+		if err := e.CheckTarget(path); err != nil {
+			return &parquetw.FileError{Op: "write", Path: path, Err: err}
+		}
+	}
+	if c.Manifest == "" {
+		return nil
+	}
+	if err := e.CheckTarget(c.Manifest); err != nil {
+		return &ManifestError{c.Manifest, err}
+	}
+	return CheckManifest(c.Manifest, []Job{{Out: c.Out}})
 }
 
 // CatalogManifest is what an extraction tells of itself, for whoever reads it later.
