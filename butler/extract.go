@@ -35,6 +35,7 @@ type Extraction struct {
 	prepared bool
 	probed   int // datasets looked at
 	out      *outSchema
+	noSchema string          // why there is no output, where there is none
 	first    string          // the dataset that gave the schema, for messages
 	known    []known         // by dataset: what is known before it is read
 	leftOut  map[string]bool // columns that Intersect dropped
@@ -287,6 +288,7 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 	m := &merger{mode: e.opt.SchemaMode}
 	var fallback *probe // a dataset that adds nothing, but has a schema
 	fallbackName, done := "", false
+	reason := "" // why the first dataset that might have been a fallback is none
 	take := func(i int, p *probe) (more bool, err error) {
 		if p.err != nil {
 			return false, p.err
@@ -298,8 +300,10 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 		switch {
 		case p.known.kind == missing:
 		case p.known.kind != written:
-			if fallback == nil && len(p.columns) > 0 && usable(p.columns) == nil && len(p.absent) == 0 {
+			if err := p.describes(); err == nil && fallback == nil {
 				fallback, fallbackName = p, name
+			} else if err != nil && reason == "" {
+				reason = "no dataset has a row left, and the schema of the first cannot be had: " + e.fail(i, p.table.file.shown, err).Error()
 			}
 		default:
 			if err := e.admissible(i, p); err != nil {
@@ -318,6 +322,12 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 	if err := e.probeAll(ctx, take); err != nil {
 		return err
 	}
+	if m.tables == 0 && fallback == nil && e.opt.Where != "" {
+		var err error
+		if fallback, fallbackName, err = e.beyondWhere(ctx); err != nil {
+			return err
+		}
+	}
 	if m.tables == 0 && fallback != nil {
 		e.first = fallbackName
 		if err := m.add(fallback.columns, fallback.table, fallbackName); err != nil {
@@ -325,6 +335,16 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 		}
 	}
 	if m.tables == 0 {
+		switch {
+		case reason != "":
+			e.noSchema = reason
+		case len(e.listing.refs) > 0:
+			e.noSchema = fmt.Sprintf("none of the %d datasets of type %s that were found is stored and there, so there is no schema", len(e.listing.refs), e.opt.DatasetType)
+		case e.opt.Where != "":
+			e.noSchema = fmt.Sprintf("no dataset of type %s was found, and none gives the schema without the condition either", e.opt.DatasetType)
+		default:
+			e.noSchema = fmt.Sprintf("no dataset of type %s was found, so there is no schema", e.opt.DatasetType)
+		}
 		return nil
 	}
 	cs, leftOut := m.result()
@@ -353,6 +373,41 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 	var err error
 	e.out, err = newOutSchema(cs, m.index, extra, dims)
 	return err
+}
+
+// describes tells whether a dataset that adds no row can give the output's columns.
+func (p *probe) describes() error {
+	switch {
+	case len(p.absent) > 0:
+		return errMissingColumn(p.absent[0], p.table)
+	case len(p.columns) == 0:
+		return errors.New("it has no columns")
+	}
+	return usable(p.columns)
+}
+
+// beyondWhere looks for a dataset that gives the columns among those that the condition on data IDs leaves out: the first that can be
+// read. nil when there is none.
+func (e *Extraction) beyondWhere(ctx context.Context) (_ *probe, name string, err error) {
+	o := e.opt
+	// Each dataset will do, so what may be an error of the search without the condition is left out with it.
+	o.Where, o.IDs, o.FindFirst, o.SkipMissing, o.OnDataset = "", nil, false, true, nil
+	all, err := Open(ctx, o)
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { err = errors.Join(err, all.Close()) }()
+	r := all.newReader("")
+	defer r.close()
+	for i := range all.listing.refs {
+		if ctx.Err() != nil {
+			return nil, "", context.Cause(ctx)
+		}
+		if p := all.probe(ctx, r, i); p.err == nil && p.known.kind != missing && p.describes() == nil {
+			return p, all.name(i), nil
+		}
+	}
+	return nil, "", nil
 }
 
 // admissible checks a dataset that takes part: its columns must have a form, and be there where they must.
@@ -466,6 +521,8 @@ type Summary struct {
 	// Cut says how many texts or bytes of a column were longer than the width that their file declares, and were cut to
 	// it as Butler does. nil when there are none.
 	Cut map[string]int64
+	// NoSchema says why no dataset gave a schema, so that there can be no file; "" where one did.
+	NoSchema string
 	// Warnings are for people: one line each.
 	Warnings []string
 	// Metadata is the file's metadata, in order: row count, widths, shapes, astropy's header. nil without a schema.
@@ -481,7 +538,7 @@ func (e *Extraction) Run(ctx context.Context, sink Sink) (Summary, error) {
 	if err := e.prepare(ctx); err != nil {
 		return Summary{}, err
 	}
-	s := Summary{Found: len(e.listing.refs), Repeats: e.listing.repeats}
+	s := Summary{Found: len(e.listing.refs), Repeats: e.listing.repeats, NoSchema: e.noSchema}
 	if e.out == nil {
 		for i := range e.known {
 			s.count(e.known[i].kind)

@@ -389,7 +389,10 @@ func TestNothingFound(t *testing.T) {
 		width  string
 	}{
 		{"no dataset", sources(repo, "u/me/empty"), false, ""},
-		{"where", Options{Repo: repo, Collections: []string{"u/me/run1"}, Where: "visit = 99"}, false, ""},
+		{"where", Options{Repo: repo, Collections: []string{"u/me/run1"}, Where: "visit = 99"}, true, "3"},
+		{"where, in a collection without datasets", Options{Repo: repo, Collections: []string{"u/me/empty"}, Where: "visit = 99"}, false, ""},
+		{"where, find first, data ID", Options{Repo: repo, Collections: []string{"u/me/run1"}, Where: "visit = 99", FindFirst: true, SchemaMode: Union}, true, "3"},
+		{"where what is not stored", Options{Repo: repo, Collections: []string{"u/me/run1"}, Where: "visit = 4", SkipMissing: true}, true, "3"},
 		{"no collection", sources(repo, "zz*"), false, ""},
 		{"no rows", Options{Repo: repo, Collections: []string{"u/me/run1"}, Where: "visit = 6"}, true, "3"},
 		{"no row left", Options{Repo: repo, Collections: []string{"u/me/run1"}, IDs: NewIDSet([]int64{5})}, true, "3"},
@@ -401,8 +404,33 @@ func TestNothingFound(t *testing.T) {
 			t.Errorf("%s: %v", c.name, s)
 		case c.schema && (got == nil || len(got.groups) != 0 || got.schema.NumFields() != 21 || lookUp(s.Metadata, keyRowCount) != "0" || lookUp(s.Metadata, keyWidth+"band") != c.width):
 			t.Errorf("%s: %v", c.name, s)
-		case s.Rows != 0 || s.Written != 0 || s.Empty+s.Unmatched != s.Found:
+		case s.Rows != 0 || s.Written != 0 || s.Empty+s.Unmatched+s.Missing != s.Found || c.schema != (s.NoSchema == ""):
 			t.Errorf("%s: %+v", c.name, s)
+		}
+	}
+}
+
+// TestNoSchema looks for the true reason in every case.
+func TestNoSchema(t *testing.T) {
+	t.Parallel()
+	repo, _ := plainRepo(t)
+	odd := array.NewTime64Builder(memory.DefaultAllocator, &arrow.Time64Type{Unit: arrow.Microsecond})
+	odd.Append(5)
+	cat := newCatalog(t)
+	cat.add(t, record(t, nil, "diaSourceId", []int64{1}, "time", odd.NewArray()))
+	for _, c := range []struct {
+		o    Options
+		says string
+	}{
+		{sources(repo, "u/me/empty"), "no dataset of type dia_source_visit was found"},
+		{Options{Repo: repo, Collections: []string{"u/me/empty"}, Where: "visit = 99"}, "without the condition either"},
+		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, IDs: NewIDSet([]int64{7})}, "column time: of type time64[us]"},
+		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, IDs: NewIDSet([]int64{7}), Columns: []string{"zz"}}, "column zz: no such column"},
+		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, Where: "visit = 99"}, "none gives the schema without the condition either"},
+		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, SkipMissing: true, PathMaps: []PathMap{{cat.repo, cat.repo + "/gone"}}}, "is stored and there"},
+	} {
+		if got, s := mustExtract(t, c.o); got != nil || !strings.Contains(s.NoSchema, c.says) {
+			t.Errorf("%q, want %q", s.NoSchema, c.says)
 		}
 	}
 }

@@ -231,7 +231,7 @@ func catalogSummary(c export.Catalog, r *export.CatalogResult) string {
 	var b strings.Builder
 	s := r.Summary
 	if r.File.Path == "" {
-		fmt.Fprintf(&b, "no file: no dataset of type %s was found, so there is no schema\n", c.Options.DatasetType)
+		fmt.Fprintf(&b, "no file: %s\n", s.NoSchema)
 	} else {
 		fmt.Fprintf(&b, "%s: %s, %s, %s, %s\n", r.File.Path, plural(r.File.Rows, "row"), plural(int64(len(r.File.Columns)), "column"),
 			plural(r.File.RowGroups, "row group"), bytesText(r.File.Bytes))
@@ -248,6 +248,8 @@ func catalogSummary(c export.Catalog, r *export.CatalogResult) string {
 	for _, name := range slices.Sorted(maps.Keys(s.Cut)) {
 		fmt.Fprintf(&b, "  %s: %s cut to the declared width\n", strconv.Quote(name), plural(s.Cut[name], "value"))
 	}
-	fmt.Fprintf(&b, "%s in %s\n", filepath.Base(c.Out), progress.Duration(r.Elapsed))
+	if r.File.Path != "" {
+		fmt.Fprintf(&b, "%s in %s\n", filepath.Base(c.Out), progress.Duration(r.Elapsed))
+	}
 	return b.String()
 }

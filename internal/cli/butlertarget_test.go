@@ -99,3 +99,27 @@ func TestButlerTargets(t *testing.T) {
 	}
 	pgtest.NoLeftovers(t, dir, "ids.parquet", "ids2.parquet", "hard.parquet", "registry", "config", "linked")
 }
+
+// TestButlerNothing searches for what is not there, with and without a file of an earlier run at the output.
+func TestButlerNothing(t *testing.T) {
+	t.Parallel()
+	repo, dir := unpackRepo(t, "sqlite_plain"), t.TempDir()
+	out := filepath.Join(dir, "out.parquet")
+	if got := call(t, nil, "butler", out, repo, "u/me/run1", "--silent", "--where", "visit = 99"); got.code != 0 || !strings.HasPrefix(got.stdout, out+": 0 rows, 21 columns") {
+		t.Errorf("a condition that excludes all: %+v", got)
+	}
+	old, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := call(t, nil, "butler", out, repo, "u/me/empty", "--silent", "--overwrite")
+	if got.code != 0 || got.stderr != "warning: "+out+" is of an earlier run and was not touched: this one made no file\n" || !strings.HasPrefix(got.stdout, "no file: no dataset of type dia_source_visit was found, so there is no schema\n") || strings.Contains(got.stdout, " in 0.") {
+		t.Errorf("over an earlier file: %+v", got)
+	}
+	if now, err := os.ReadFile(out); err != nil || !bytes.Equal(now, old) {
+		t.Errorf("the earlier file has changed (%v)", err)
+	}
+	if got := call(t, nil, "butler", filepath.Join(dir, "new.parquet"), repo, "u/me/empty", "--silent"); got.code != 0 || got.stderr != "" {
+		t.Errorf("without one: %+v", got)
+	}
+}

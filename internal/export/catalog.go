@@ -94,6 +94,9 @@ func ExtractCatalog(ctx context.Context, c Catalog) (_ *CatalogResult, err error
 	}
 	if schema == nil {
 		res.Summary, err = e.Run(ctx, noSink{})
+		if _, serr := os.Lstat(c.Out); serr == nil {
+			res.Summary.Warnings = append(res.Summary.Warnings, c.Out+" is of an earlier run and was not touched: this one made no file")
+		}
 		res.Elapsed = time.Since(res.Started)
 		return res, err
 	}
