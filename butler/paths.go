@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -122,22 +123,56 @@ func ParsePathMap(s string) (PathMap, error) {
 	return PathMap{before, after}, nil
 }
 
-// apply gives the rewritten location. The longest Old that fits wins; it must end where a part of the path ends.
-func applyPathMap(maps []PathMap, location string) (string, bool) {
-	best := -1
+// applyPathMap gives the rewritten location: a local path, or a URI other than file:. The longest Old that fits wins; it
+// must end where a part of the path ends. A local path fits an Old that is a path or a file: URI, and is compared as a
+// path, so that it does not matter how a URI escapes it. What stands behind Old is percent-encoded in URIs and is not in
+// paths: it is rewritten with the form.
+func applyPathMap(maps []PathMap, location string) (string, bool, error) {
+	uri := hasScheme(location)
+	best, length := -1, -1
+	rest := ""
 	for i, m := range maps {
-		rest, ok := strings.CutPrefix(location, m.Old)
-		if !ok || rest != "" && rest[0] != '/' && !strings.HasSuffix(m.Old, "/") {
+		old := m.Old
+		if strings.HasPrefix(old, "file:") {
+			var err error
+			if old, err = localFile(old); err != nil {
+				return "", false, err
+			}
+		}
+		r, ok := strings.CutPrefix(location, old)
+		if !ok || r != "" && r[0] != '/' && !strings.HasSuffix(old, "/") || len(old) <= length {
 			continue
 		}
-		if best < 0 || len(m.Old) > len(maps[best].Old) {
-			best = i
-		}
+		best, length, rest = i, len(old), r
 	}
 	if best < 0 {
-		return location, false
+		return location, false, nil
 	}
-	return maps[best].New + location[len(maps[best].Old):], true
+	to := maps[best].New
+	local := !hasScheme(to)
+	if strings.HasPrefix(to, "file:") {
+		var err error
+		if to, err = localFile(to); err != nil {
+			return "", false, err
+		}
+		local = true
+	}
+	switch {
+	case uri && local:
+		var err error
+		if rest, err = url.PathUnescape(rest); err != nil {
+			return "", false, fmt.Errorf("%s: %w", redactURI(location), err)
+		}
+		if strings.IndexByte(rest, 0) >= 0 {
+			return "", false, fmt.Errorf("%s has a NUL byte", redactURI(location))
+		}
+		if slices.Contains(strings.Split(rest, "/"), "..") {
+			return "", false, fmt.Errorf("%s leaves %s", redactURI(location), redactURI(maps[best].Old))
+		}
+	case !uri && !local:
+		rest = (&url.URL{Path: rest}).EscapedPath()
+	}
+	return to + rest, true, nil
 }
 
 // location is where a dataset's bytes are.
@@ -236,30 +271,23 @@ func resolveLocation(root, recorded string, maps []PathMap) (location, error) {
 	return loc, nil
 }
 
-// remap applies --path-map to the location as it is shown; where it is a local path, to its file: URI too.
+// remap applies --path-map to the path, or to the URI of what is not local.
 func (l *location) remap(maps []PathMap) error {
 	if l.path != "" {
 		l.uri = l.path
 	}
-	mapped, ok := applyPathMap(maps, l.uri)
-	if !ok && l.path != "" {
-		mapped, ok = applyPathMap(maps, "file://"+(&url.URL{Path: l.path}).EscapedPath())
-	}
-	if !ok {
-		return nil
+	mapped, ok, err := applyPathMap(maps, l.uri)
+	if err != nil || !ok {
+		return err
 	}
 	l.uri, l.path = mapped, ""
-	if hasScheme(mapped) && !strings.HasPrefix(mapped, "file:") {
+	if hasScheme(mapped) {
 		return nil
 	}
-	p, err := localFile(mapped)
-	if err != nil {
+	if l.path, err = filepath.Abs(mapped); err != nil {
 		return err
 	}
-	if p, err = filepath.Abs(p); err != nil {
-		return err
-	}
-	l.path, l.uri = p, p
+	l.uri = l.path
 	return nil
 }
 

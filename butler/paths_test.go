@@ -77,7 +77,7 @@ func TestLocations(t *testing.T) {
 
 func TestPathMaps(t *testing.T) {
 	t.Parallel()
-	maps := []PathMap{{"/old", "/new"}, {"/old/deep", "/deeper"}, {"s3://bucket/", "/mnt/bucket/"}, {"file:///uri%20x", "/y"}, {"https://h", "s3://b"}}
+	maps := []PathMap{{"/old", "/new"}, {"/old/deep", "/deeper"}, {"s3://bucket/", "/mnt/bucket/"}, {"file:///uri%20x", "/y"}, {"https://h", "s3://b"}, {"/loc", "s3://b2/"}, {"/f", "file:///g%20h"}, {"file:///k%C3%A9%7e", "/k"}}
 	for recorded, want := range map[string]string{
 		"/old/x":            "/new/x",
 		"/old":              "/new",
@@ -88,11 +88,26 @@ func TestPathMaps(t *testing.T) {
 		"s3://bucket/a/b":   "/mnt/bucket/a/b",
 		"https://h/x":       "s3://b/x",
 		"rel/x":             "/root/rel/x",
-		"s3://bucket2/a":    "s3://bucket2/a",
+		// What is percent-encoded in URIs is not in paths.
+		"file:///uri%20x/a%20b%25%2B": "/y/a b%+",
+		"s3://bucket/a%20b%25/c%2B":   "/mnt/bucket/a b%/c+",
+		"s3://bucket/a+b":             "/mnt/bucket/a+b",
+		"/loc/a b":                    "s3://b2//a%20b",
+		"/f/a b":                      "/g h/a b",
+		"/ké~/a b":                    "/k/a b",
+		"s3://bucket2/a":              "s3://bucket2/a",
 	} {
 		loc, err := resolveLocation("/root", recorded, maps)
 		if err != nil || loc.show() != want {
 			t.Errorf("%s: %s, %v, want %s", recorded, loc.show(), err, want)
+		}
+	}
+	if loc, err := resolveLocation("s3://bucket/d", "rel#/a b%?.parq", maps); err != nil || loc.path != "/mnt/bucket/d/rel#/a b%?.parq" {
+		t.Errorf("a relative path in a mapped store: %+v, %v", loc, err)
+	}
+	for _, recorded := range []string{"s3://bucket/%2E%2E/x", "s3://bucket/a/../../x", "s3://bucket/%zz", "s3://bucket/a%00"} {
+		if loc, err := resolveLocation("/root", recorded, maps); err == nil {
+			t.Errorf("%s: %+v", recorded, loc)
 		}
 	}
 	loc, err := resolveLocation("/old", "rel/x", maps)
