@@ -184,6 +184,9 @@ func (l *idLoader) read(ctx context.Context) error {
 	var r colchunk.Reader
 	row := int64(0)
 	for g := range l.table.meta.RowGroups {
+		if l.table.meta.RowGroup(g).NumRows() == 0 {
+			continue // it need not have pages
+		}
 		src, err := l.table.columnSource(g, l.column)
 		if err == nil {
 			err = r.Reset(src, scratch)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"fast-export/internal/pgtest"
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
@@ -58,6 +59,32 @@ func parquetFile(t testing.TB, rec arrow.RecordBatch, props ...parquet.WriterPro
 var integerTypes = []arrow.DataType{
 	arrow.PrimitiveTypes.Int8, arrow.PrimitiveTypes.Int16, arrow.PrimitiveTypes.Int32, arrow.PrimitiveTypes.Int64,
 	arrow.PrimitiveTypes.Uint8, arrow.PrimitiveTypes.Uint16, arrow.PrimitiveTypes.Uint32, arrow.PrimitiveTypes.Uint64,
+}
+
+// TestNoIDs reads files without a row as pyarrow writes them, and empty row groups between others.
+func TestNoIDs(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pgtest.RunPython(t, `
+import sys
+import pyarrow as pa, pyarrow.parquet as pq
+dir = sys.argv[1]
+for name, typ in ("int64", pa.int64()), ("string", pa.string()):
+    t = pa.table({"id": pa.array([], typ)})
+    pq.write_table(t, f"{dir}/{name}_0.parquet")
+    with pq.ParquetWriter(f"{dir}/{name}_0groups.parquet", t.schema):
+        pass
+    with pq.ParquetWriter(f"{dir}/{name}_2.parquet", t.schema) as w:
+        for part in t, pa.table({"id": pa.array([5], pa.int64()).cast(typ)}), t, pa.table({"id": pa.array([7], pa.int64()).cast(typ)}), t:
+            w.write_table(part)
+    assert pq.ParquetFile(f"{dir}/{name}_2.parquet").num_row_groups == 5
+`, dir)
+	for name, want := range map[string]int{"int64_0": 0, "int64_0groups": 0, "int64_2": 2, "string_0": 0, "string_0groups": 0, "string_2": 2} {
+		s, err := LoadIDs(t.Context(), filepath.Join(dir, name+".parquet"), "")
+		if err != nil || s.Len() != want || want == 2 && !(s.Has(5) && s.Has(7)) {
+			t.Errorf("%s: %v, %v", name, s, err)
+		}
+	}
 }
 
 func TestLoadIDs(t *testing.T) {
