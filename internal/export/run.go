@@ -313,7 +313,7 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 	stopWatch()
 	watching.Wait()
 	if copyErr != nil {
-		cancel(copyErr)
+		cancel(r.lastWord(ctx, snap, copyErr))
 	} else {
 		// Every row is here: the server may forget the snapshot while the rest is encoded.
 		r.held = time.Since(snap.Since())

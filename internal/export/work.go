@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
@@ -216,15 +217,9 @@ func (r *run) copyAll(ctx context.Context, snap *snapshot.Snapshot, q *queue, wo
 			defer mu.Unlock()
 			left--
 			lastErr = err
-			var unreachable *snapshot.ConnectError
-			if left == 0 && errors.As(err, &unreachable) {
-				lastErr = fmt.Errorf("%w: %s", snapshot.ErrLost, firstLine(err)) // the server is gone, and with it the snapshot
-			}
 			if left > 0 {
 				r.warn(fmt.Sprintf("a connection is lost and could not be replaced, the run goes on with %d: %s", left, firstLine(err)))
-				return
 			}
-			cancel(lastErr)
 		})
 	}
 	g.Wait()
@@ -236,6 +231,31 @@ func (r *run) copyAll(ctx context.Context, snap *snapshot.Snapshot, q *queue, wo
 	}
 	return nil
 }
+
+// lastWord is what the user is told when the last worker has ended with err: that the snapshot is lost only if the coordinator, whom
+// nobody else may be using, is gone too; and the file that failed before, if one has.
+func (r *run) lastWord(ctx context.Context, snap *snapshot.Snapshot, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	var unreachable *snapshot.ConnectError
+	if errors.As(err, &unreachable) {
+		ping, stop := context.WithTimeout(ctx, pingTimeout)
+		defer stop()
+		if snap.Conn().Ping(ping) != nil {
+			err = fmt.Errorf("%w: %s", snapshot.ErrLost, firstLine(err))
+		}
+	}
+	for _, j := range r.jobs {
+		if before := j.failure(); before != nil {
+			return fmt.Errorf("%w; before that, %s failed: %s", err, j.Out, firstLine(before))
+		}
+	}
+	return err
+}
+
+// pingTimeout is how long a coordinator may take to prove that it is there.
+const pingTimeout = 5 * time.Second
 
 // copying is one worker goroutine's state.
 type copying struct {
@@ -262,6 +282,29 @@ func (c *copying) close(ctx context.Context) {
 		c.w = nil
 	}
 }
+
+// giveUp closes the connection and waits, not for ever, until the server has closed it as well: where connections are scarce the next one
+// needs its place, and a COPY that is broken off takes a moment to end.
+func (c *copying) giveUp(ctx context.Context) {
+	if c.w == nil {
+		return
+	}
+	gone := c.w.Conn().PgConn().CleanupDone()
+	c.close(ctx)
+	select {
+	case <-gone:
+	case <-time.After(giveUpTimeout):
+	case <-ctx.Done():
+	}
+}
+
+// How long a worker waits for its old connection to end, and for room for a new one. Where a limit lets in just the connections of this
+// run the server counts the old one until its process has ended.
+const (
+	giveUpTimeout  = 5 * time.Second
+	replaceTimeout = 10 * time.Second
+	replaceEvery   = 50 * time.Millisecond
+)
 
 // loop copies chunks until there are none. An error means that this worker can't go on; its chunk has gone back.
 func (c *copying) loop(ctx context.Context, cancel context.CancelCauseFunc) error {
@@ -294,19 +337,26 @@ func (c *copying) loop(ctx context.Context, cancel context.CancelCauseFunc) erro
 	}
 }
 
-// replace opens a new connection inside the snapshot in place of a broken one.
+// replace opens a new connection inside the snapshot in place of a broken one, as soon as there is room.
 func (c *copying) replace(ctx context.Context) error {
-	c.close(ctx)
+	c.giveUp(ctx)
 	c.scan = ""
-	w, err := c.snap.NewWorker(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
+	for began := time.Now(); ; {
+		w, err := c.snap.NewWorker(ctx)
+		switch {
+		case err == nil:
+			c.w = w
+			return nil
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case !noRoom(err) || time.Since(began) > replaceTimeout:
+			return err
 		}
-		return err
+		select {
+		case <-ctx.Done():
+		case <-time.After(replaceEvery):
+		}
 	}
-	c.w = w
-	return nil
 }
 
 // do copies one chunk, again on a new connection as long as its connection is what failed. It returns an error only
@@ -337,7 +387,7 @@ func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFun
 		}
 		lost := copier.Retryable(err, c.w.Conn().IsClosed())
 		c.forget()
-		c.close(ctx) // whatever it was, the connection is closed or its transaction aborted
+		c.giveUp(ctx) // whatever it was, the connection is closed or its transaction aborted
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -496,7 +546,7 @@ func (c *copying) settings(ctx context.Context, chunk chunker.Chunk) error {
 	for _, s := range chunk.Scan.Settings() {
 		want += s + ";"
 	}
-	if want == c.scan || want == "" {
+	if want == c.scan {
 		return nil
 	}
 	if _, err := c.w.Conn().PgConn().Exec(ctx, want).ReadAll(); err != nil {
