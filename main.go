@@ -8,11 +8,15 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 
 	"fast-export/internal/cli"
 )
+
+// settle is how long after a signal further ones are taken for the same: GNU timeout signals its child, and microseconds later its group.
+const settle = 300 * time.Millisecond
 
 func main() { os.Exit(run()) }
 
@@ -27,9 +31,10 @@ func run() int {
 	}
 	go func() {
 		s := <-signals
-		// The first one ends the run in order. From here on a second one kills, as if nobody had asked to be told.
-		signal.Stop(signals)
 		cancel(cli.Interrupted{Signal: s.(syscall.Signal)})
+		// The first one ends the run in order. From a moment later on a second one kills, as if nobody had asked to be told.
+		time.Sleep(settle)
+		signal.Stop(signals)
 	}()
 	// A reader that goes away (fast-export … | head) makes writes fail in place of killing the process with its temp files left.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)

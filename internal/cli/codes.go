@@ -38,6 +38,6 @@ var exitCodes = []struct {
 	{codeButler, "a Butler repository, collection or dataset can't be read", ""},
 	{codeUsage, "usage: flags, arguments, configuration", "Nothing was connected to, save to tell what is wrong in a batch file together with what the server says of it."},
 	{codeHangup, "stopped by SIGHUP", "As below."},
-	{codeInterrupt, "stopped by SIGINT (Ctrl-C)", "The server's COPYs are cancelled and nothing is left behind; a second signal kills at once."},
+	{codeInterrupt, "stopped by SIGINT (Ctrl-C)", "The server's COPYs are cancelled and nothing is left behind; a second signal, 0.3 s after the first or later, kills at once."},
 	{codeTerminate, "stopped by SIGTERM", "As above."},
 }

@@ -63,7 +63,7 @@ func TestSecondSignalKills(t *testing.T) {
 		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(400 * time.Millisecond) // longer than what is taken for one signal, shorter than the wait for the server
 	}
 	_ = cmd.Wait()
 	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
@@ -149,6 +149,18 @@ func TestFullDirectories(t *testing.T) {
 				t.Errorf("code %d\n%s", cmd.ProcessState.ExitCode(), out)
 			}
 		})
+	}
+}
+
+// Where no file can be made beside the output, the error is about the output, which was asked for, and not about temporary files.
+func TestOutputWhereNoFileCanBeMade(t *testing.T) {
+	t.Parallel()
+	program := built(t)
+	cmd := exec.CommandContext(t.Context(), program, "--dsn", pgtest.Database(t), "--sql", "SELECT 1 AS x", "--out", "/proc/x.parquet", "--quiet")
+	out, _ := cmd.CombinedOutput()
+	got := string(out)
+	if cmd.ProcessState.ExitCode() != codeTarget || !strings.HasPrefix(got, "error: write in directory /proc: ") || strings.Contains(got, "temp") || strings.Contains(got, "mkdir") {
+		t.Errorf("code %d\n%s", cmd.ProcessState.ExitCode(), got)
 	}
 }
 

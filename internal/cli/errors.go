@@ -333,6 +333,9 @@ func judge(err error) verdict {
 	}
 	if e, ok := errors.AsType[*parquetw.FileError](err); ok {
 		v.code, v.message, v.hint = codeTarget, e.Error(), spaceHint(e.Err, "")
+		if e.Op == "write in directory" && errors.Is(e.Err, fs.ErrNotExist) { // as /proc says, which is there
+			v.hint = "no file can be made there: give another --out"
+		}
 		return v
 	}
 	if e, ok := errors.AsType[*reportError](err); ok {

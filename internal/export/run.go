@@ -518,6 +518,9 @@ func (r *run) makeTemp() error {
 		parent = filepath.Dir(r.jobs[0].Out)
 	}
 	dir, err := os.MkdirTemp(parent, tempPrefix)
+	if err != nil && r.cfg.TempDir == "" { // nobody has asked for temporary files: it is the output that can't be there
+		return &parquetw.FileError{Op: "write in directory", Path: parent, Err: cmp.Or(errors.Unwrap(err), err)}
+	}
 	if err != nil {
 		return &copier.TempError{Dir: parent, Err: err}
 	}

@@ -105,7 +105,7 @@ func New(o Options) *Display {
 			progressbar.OptionSetElapsedTime(false),
 			progressbar.OptionUseANSICodes(true),
 			progressbar.OptionShowDescriptionAtLineEnd(),
-			progressbar.OptionSetWidth(barWidth),
+			progressbar.OptionSetWidth(d.opt.barWidth()),
 			progressbar.OptionSetTheme(progressbar.ThemeASCII),
 		)
 	}
@@ -267,8 +267,14 @@ func (d *Display) last() {
 	}
 }
 
-// barWidth is the width of the bar itself, in columns; what stands beside it takes the rest of the line.
-const barWidth = 24
+// barWidth is the width of the bar itself, in columns; what stands beside it takes the rest of the line, and on 80 columns all
+// of it must find room.
+func (o Options) barWidth() int {
+	if o.Width < 100 {
+		return 12
+	}
+	return 24
+}
 
 // draw draws the bar. Errors of a terminal that went away must not end the run.
 func (d *Display) draw(f figures) {
@@ -276,7 +282,7 @@ func (d *Display) draw(f figures) {
 		// The estimate can be passed, and the end is the file standing under its name, not the last page read.
 		_ = d.bar.Set64(min(f.heapBytes, f.plan.EstBytes-1))
 	}
-	d.bar.Describe(fit(f.parts(), d.opt.Width-barWidth-10))
+	d.bar.Describe(fit(f.parts(), d.opt.Width-d.opt.barWidth()-len(" 100% []   ")))
 }
 
 // fit joins as many parts as there is room for, in columns.
@@ -335,16 +341,16 @@ func (d *Display) figures(now time.Time, whole bool) figures {
 	return f
 }
 
-// parts are what a person wants to know, the most important first.
+// parts are what a person wants to know, the most important first, in few words.
 func (f figures) parts() []string {
-	parts := []string{rows(f.rows), humanize.Comma(int64(f.rowsPerSecond)) + " rows/s"}
+	parts := []string{rows(f.rows), humanize.Comma(int64(f.rowsPerSecond)) + "/s"}
 	if f.rows == 0 && f.phase != "" {
 		parts = []string{f.phase}
 	}
 	if f.left >= 0 {
 		parts = append(parts, Duration(f.left)+" left")
 	}
-	return append(parts, f.done(), Duration(f.elapsed))
+	return append(parts, strings.TrimSuffix(f.done(), " copied"), Duration(f.elapsed))
 }
 
 // done is what was got through, in bytes or in what the plan counts.

@@ -159,7 +159,7 @@ func TestBar(t *testing.T) {
 		if half[0] != "warning: first second  [2Jline" {
 			t.Errorf("the warning's line shows %q", half[0])
 		}
-		for _, want := range []string{"50%", "1,000,000 rows", "rows/s", " left", "400 MiB copied"} {
+		for _, want := range []string{"50%", "1,000,000 rows", "/s", " left", "400 MiB"} {
 			if !strings.Contains(half[1], want) {
 				t.Errorf("half-way the bar lacks %q: %q", want, half[1])
 			}
@@ -202,8 +202,33 @@ func TestBarOfAFailedRunKeepsItsPlace(t *testing.T) {
 		feed(d)
 		d.Close()
 		end := screen(out.String())
-		if !strings.Contains(end[1], "50%") || strings.Contains(end[1], "copied") || len(end[1]) > 60 {
+		if !strings.Contains(end[1], "50%") || strings.Contains(end[1], "MiB") || len(end[1]) > 60 {
 			t.Errorf("got %q", end)
+		}
+	})
+}
+
+// On the usual 80 columns rows, rate, time left and bytes stand side by side, however large the table.
+func TestBarOn80Columns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		d := New(Options{Mode: Bar, Out: &out, Width: 80})
+		d.Report(Phase{"copying"})
+		d.Report(Plan{Files: 1, Chunks: 4, EstBytes: 9 << 40})
+		d.Report(Advance{Rows: 12_345_678, CopyBytes: 400 << 30, HeapBytes: 2 << 30})
+		time.Sleep(9 * time.Second)
+		d.Report(Advance{Rows: 1_234_567_890, CopyBytes: 123 << 30, HeapBytes: 2 << 30})
+		time.Sleep(1050 * time.Millisecond)
+		d.out.Lock()
+		defer func() { d.out.Unlock(); d.Close() }()
+		got := screen(out.String())[0]
+		for _, want := range []string{`1,246,913,568 rows`, `  12\d,\d{3},\d{3}/s`, `  6h\d\dm left`, `  523 GiB`} {
+			if !regexp.MustCompile(want).MatchString(got) {
+				t.Errorf("it lacks %s: %q", want, got)
+			}
+		}
+		if len(got) > 79 {
+			t.Errorf("%d columns: %q", len(got), got)
 		}
 	})
 }
