@@ -40,6 +40,8 @@ type job struct {
 	counts   []column.Counts    // the merger's, one a column
 	finished *parquetw.Finished // the file, or nil
 
+	refs sync.Mutex // held while reference systems are asked for
+
 	mu       sync.Mutex
 	err      error
 	warnings []string

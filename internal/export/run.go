@@ -19,7 +19,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
@@ -428,9 +427,6 @@ func (r *run) merge(ctx context.Context, j *job) (err error) {
 			return err
 		}
 	}
-	if err := r.spatialRefs(ctx, j); err != nil {
-		r.warnOf(j, "the reference systems of its geometries are not described: "+firstLine(err))
-	}
 	meta, warnings, err := j.types.FileMetadata()
 	if err != nil {
 		return err
@@ -442,31 +438,6 @@ func (r *run) merge(ctx context.Context, j *job) (err error) {
 		w.SetMetadata(k, meta[k])
 	}
 	j.finished, err = w.Finish(ctx)
-	return err
-}
-
-// spatialRefs asks for the definitions of the reference systems that the job's geometries turned out to have. The snapshot
-// is perhaps released by then, hence a connection of its own.
-func (r *run) spatialRefs(ctx context.Context, j *job) error {
-	sql, srids := j.types.SpatialRefs()
-	if len(srids) == 0 {
-		return nil
-	}
-	conn, err := pgx.ConnectConfig(ctx, r.cfg.Conn)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // nothing was written
-	rows, err := conn.Query(ctx, sql, srids)
-	if err != nil {
-		return err
-	}
-	var srid int32
-	var srtext string
-	_, err = pgx.ForEachRow(rows, []any{&srid, &srtext}, func() error {
-		j.types.AddSpatialRef(srid, srtext)
-		return nil
-	})
 	return err
 }
 

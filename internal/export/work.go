@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
@@ -511,6 +512,9 @@ func (c *copying) copy(ctx context.Context, it item) (err error) {
 			return &copier.SinkError{Err: err}
 		}
 	}
+	if err := c.spatialRefs(ctx, j); err != nil {
+		return err
+	}
 	// Nothing may fail behind this: the chunk's rows are the merger's.
 	if err := d.chunk.Finish(ctx, last); err != nil {
 		return &copier.SinkError{Err: err}
@@ -518,6 +522,49 @@ func (c *copying) copy(ctx context.Context, it item) (err error) {
 	c.r.report.Report(progress.Advance{Rows: total - rows, CopyBytes: sent, HeapBytes: chunk.EstBytes - heap})
 	c.r.report.Report(progress.ChunkDone{File: j.Out, Chunk: it.chunk, Rows: total})
 	c.r.log.Debug("chunk done", "file", j.Out, "chunk", it.chunk, "rows", total, "bytes", sent)
+	return nil
+}
+
+// refsTimeout bounds the wait for somebody who has spatial_ref_sys locked: no lock of ours keeps it free.
+const refsTimeout = "5s"
+
+// spatialRefs asks, before the chunk's rows are given away, for the definitions of the reference systems that the job's geometries have
+// turned out to have: on the worker's connection, so that they are the snapshot's and need no room for another. What the server refuses is
+// a warning; the file says then that the reference system is unknown.
+func (c *copying) spatialRefs(ctx context.Context, j *job) error {
+	j.refs.Lock() // one worker asks, others find what it was told
+	defer j.refs.Unlock()
+	sql, srids := j.types.SpatialRefs()
+	if len(srids) == 0 {
+		return nil
+	}
+	conn := c.w.Conn()
+	if _, err := conn.PgConn().Exec(ctx, "SAVEPOINT refs; SET LOCAL lock_timeout = '"+refsTimeout+"'").ReadAll(); err != nil {
+		return fmt.Errorf("read reference systems: %w", err)
+	}
+	defs := map[int32]string{}
+	rows, err := conn.Query(ctx, sql, srids)
+	if err == nil {
+		var srid int32
+		var srtext string
+		_, err = pgx.ForEachRow(rows, []any{&srid, &srtext}, func() error {
+			defs[srid] = srtext
+			return nil
+		})
+	}
+	var refused *pgconn.PgError
+	if err != nil && (ctx.Err() != nil || !errors.As(err, &refused) || copier.Retryable(err, conn.IsClosed())) {
+		return fmt.Errorf("read reference systems: %w", err)
+	}
+	if _, err := conn.PgConn().Exec(ctx, "ROLLBACK TO SAVEPOINT refs; RELEASE SAVEPOINT refs").ReadAll(); err != nil {
+		return fmt.Errorf("read reference systems: %w", err)
+	}
+	if refused != nil {
+		c.r.warnOf(j, "the reference systems of its geometries are not described: "+firstLine(refused))
+	}
+	for _, srid := range srids {
+		j.types.AddSpatialRef(srid, defs[srid]) // one without a definition too: it is not asked for again
+	}
 	return nil
 }
 
