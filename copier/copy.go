@@ -67,7 +67,7 @@ func Retryable(err error, closed bool) bool {
 		return true
 	case strings.HasPrefix(pg.Code, "08"): // connection exceptions
 		return true
-	case pg.Code == "40001" && strings.Contains(pg.Message, "recovery"), pg.Code == "40P01": // a standby's conflicts
+	case pg.Code == "40001", pg.Code == "40P01": // a standby's conflicts: nothing else raises 40001 where nothing is written. Its text is of the server's language
 		return true
 	}
 	return false

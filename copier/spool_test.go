@@ -380,6 +380,7 @@ func TestRetryable(t *testing.T) {
 		{lost, true, true},
 		{fmt.Errorf("chunk: %w", lost), false, true},
 		{&pgconn.PgError{Code: "22012"}, true, false},
+		{&pgconn.PgError{Code: "40001", Message: "storniere Anfrage wegen Konflikt mit der Wiederherstellung"}, false, true},
 		{context.Canceled, true, false},
 		{nil, false, false},
 	} {

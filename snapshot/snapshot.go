@@ -634,7 +634,7 @@ func importError(id ID, err error) error {
 	}
 	reason := pg.Message
 	switch {
-	case strings.Contains(pg.Message, "different database"):
+	case pg.Code == "0A000": // of a transaction as ours the server has no other use for it here; its text is of the server's language
 		reason = "it was exported in another database"
 	case pg.Code == "22023" || pg.Code == "42704" || pg.Code == "58P01":
 		reason = "the server does not know it: the transaction that exported it has ended, or it is another server's"

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"fast-export/internal/pgtest"
 )
@@ -244,7 +245,18 @@ func TestSnapshotIdentifiersRefused(t *testing.T) {
 		var imp *ImportError
 		if _, err := Open(t.Context(), config(t, dsn), Options{Adopt: id, Prepare: of(false, "t")}); !errors.As(err, &imp) {
 			t.Errorf("%s: got %v, want an *ImportError", name, err)
+		} else if (imp.Reason == "it was exported in another database") != (name == "another database") {
+			t.Errorf("%s: %s", name, imp.Reason)
 		}
+	}
+}
+
+// Reasons do not depend on the server's language.
+func TestImportErrorOfAGermanServer(t *testing.T) {
+	err := importError("1", &pgconn.PgError{Code: "0A000", Message: "kann keinen Snapshot aus einer anderen Datenbank importieren"})
+	var imp *ImportError
+	if !errors.As(err, &imp) || imp.Reason != "it was exported in another database" {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -391,7 +391,7 @@ func codeOfState(state string) int {
 // hintOfState is the server's own hint, or one of ours where it has none.
 func hintOfState(pg *pgconn.PgError) string {
 	switch {
-	case pg.Code == "42501" && strings.Contains(pg.Message, "row-level security"):
+	case pg.Code == "42501" && pg.Routine == "check_enable_rls":
 		return "--enable-row-security exports the rows that the policies let this user see"
 	case pg.Hint != "":
 		return pg.Hint

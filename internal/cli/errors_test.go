@@ -132,8 +132,8 @@ func TestVerdicts(t *testing.T) {
 		{&chunker.RowSecurityError{Relations: []string{"t"}, Policies: []string{"p on t"}, Hint: "h"}, 16, "error: row security hides rows of t (policy p on t)\nhint: h"},
 		{&chunker.UnsupportedRelationError{Relation: "s", Kind: "sequence", Reason: "r"}, 16, "error: sequence s cannot be exported: r"},
 		{
-			raised("42501", "query would be affected by row-level security policy for table \"t\""), 16,
-			"error: query would be affected by row-level security policy for table \"t\" (SQLSTATE 42501)\nhint: --enable-row-security exports the rows that the policies let this user see",
+			&pgconn.PgError{Severity: "FEHLER", Code: "42501", Message: "Anfrage würde von Policy für Sicherheit auf Zeilenebene betroffen sein", Routine: "check_enable_rls"}, 16,
+			"error: Anfrage würde von Policy für Sicherheit auf Zeilenebene betroffen sein (SQLSTATE 42501)\nhint: --enable-row-security exports the rows that the policies let this user see",
 		},
 
 		{context.Canceled, 1, "error: cancelled"},
