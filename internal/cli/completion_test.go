@@ -377,7 +377,7 @@ func TestZshScript(t *testing.T) {
 				want["(-h --help)-h"] = text
 				head = "(-h --help)--help"
 			}
-			if strings.Contains(text, "may be given again") || fl.Name == "columns" {
+			if strings.Contains(text, "may be given again") || slices.Contains([]string{"columns", "bloom", "sorted-by"}, fl.Name) {
 				head = "*" + head
 			}
 			switch o := offerFlag(fl); {
