@@ -65,9 +65,20 @@ func TestSourcesOfManyFiles(t *testing.T) {
 			t.Errorf("%q: got %d\nstdout %q\nstderr %q\nwant   %q", c.args, got.code, got.stdout, got.stderr, c.want)
 		}
 	}
-	for _, path := range []string{file, filepath.Join(dir, "a.parquet")} {
-		got := call(t, capture(new(export.Config)), "--config", file, "--manifest", path)
-		if got.code != codeTarget || !strings.HasPrefix(got.stderr, "error: --manifest "+path+": it is ") {
+	link := filepath.Join(t.TempDir(), "d")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range []string{"--manifest", "--report"} {
+		for _, path := range []string{dir + "/./batch.yaml", filepath.Join(dir, "a.parquet"), filepath.Join(link, "a.parquet")} {
+			path = strings.ReplaceAll(path, "batch.yaml", filepath.Base(file))
+			got := call(t, capture(new(export.Config)), "--config", file, flag, path)
+			if !strings.HasPrefix(got.stderr, "error: "+flag+" "+path+": it is ") && got.stderr != "error: --report and --config are one file\n" || got.code != codeTarget && got.code != codeUsage {
+				t.Errorf("%+v", got)
+			}
+		}
+		got := call(t, capture(new(export.Config)), "--schema", "public", "--out-dir", dir, flag, filepath.Join(link, "t.parquet"))
+		if got.code != codeTarget || !strings.Contains(got.stderr, "it may be an output too") {
 			t.Errorf("%+v", got)
 		}
 	}

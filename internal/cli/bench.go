@@ -115,7 +115,7 @@ func (o *benchOptions) addFlags(f *flags) {
 
 	f.group("Space and locks")
 	o.memory = 1 << 30
-	f.Var(size{&o.memory, minMemory, 0}, "memory", "`SIZE` what rows and pages of a run may take of memory")
+	f.Var(size{&o.memory, minMemory, maxMemory}, "memory", "`SIZE` what rows and pages of a run may take of memory")
 	f.StringVar(&o.tempDir, "temp-dir", "", "`DIRECTORY` an existing one for the files, on the disk that exports are to go to (default: the system's for temporary files)")
 	o.lockTimeout = time.Minute
 	f.Var(timeout{&o.lockTimeout}, "lock-timeout", "`DURATION` how long a run waits for its locks; 0: for ever")
@@ -283,7 +283,7 @@ func (o *benchOptions) checkReports() error {
 		if r.path == "" || r.flag == "go-bench" && r.path == "-" {
 			continue
 		}
-		if slices.ContainsFunc(paths, func(p string) bool { return same(p, r.path) }) {
+		if slices.ContainsFunc(paths, func(p string) bool { return export.SamePath(p, r.path) }) {
 			return usagef("", "--%s %s is another report too", r.flag, quoteArg(r.path))
 		}
 		paths = append(paths, r.path)
@@ -339,7 +339,7 @@ func (o *benchOptions) tell(a *app, r *bench.Report) error {
 	if o.json != "" {
 		text, err := json.MarshalIndent(r, "", "  ")
 		if err == nil {
-			err = writeWhole(o.json, append(text, '\n'))
+			err = export.WriteWhole(o.json, append(text, '\n'))
 		}
 		if err != nil {
 			return reportProblem("json", o.json, err)
@@ -348,7 +348,7 @@ func (o *benchOptions) tell(a *app, r *bench.Report) error {
 	if o.html != "" {
 		page, err := r.HTML()
 		if err == nil {
-			err = writeWhole(o.html, page)
+			err = export.WriteWhole(o.html, page)
 		}
 		if err != nil {
 			return reportProblem("html", o.html, err)
@@ -364,7 +364,7 @@ func (o *benchOptions) tell(a *app, r *bench.Report) error {
 		fmt.Fprint(a.Stderr, text)
 		return a.print(r.GoBench())
 	default:
-		if err := writeWhole(o.goBench, []byte(r.GoBench())); err != nil {
+		if err := export.WriteWhole(o.goBench, []byte(r.GoBench())); err != nil {
 			return reportProblem("go-bench", o.goBench, err)
 		}
 	}

@@ -159,6 +159,7 @@ func TestBenchRefusals(t *testing.T) {
 		{[]string{"--table", "obs", "--chunk-size", "auto,big"}, codeUsage, "error: --chunk-size auto,big: big: not a size\nhint: 512MiB, 1GB, or bytes without a unit\n"},
 		{[]string{"--table", "obs", "--compression", "zstd:1,zstd:99"}, codeUsage, "error: --compression: compression \"zstd:99\": the level of zstd is a number from 1 to 22\n"},
 		{[]string{"--table", "obs", "--row-group-size", "1000,"}, codeUsage, "error: --row-group-size 1000,: a value is empty\n"},
+		{[]string{"--table", "obs", "--memory", "17TiB"}, codeUsage, "error: --memory 17TiB: out of range: from 64MB to 16384GiB\n"},
 		{[]string{"--table", "obs", "--sample", "5"}, codeUsage, "error: --sample 5: not a part in per cent\nhint: 5%, or 0.1%\n"},
 		{[]string{"--table", "obs", "--sample", "101%"}, codeUsage, "error: --sample 101%: out of range: more than 0% and at most 100%\n"},
 		{[]string{"--table", "obs", "--sample", "NaN%"}, codeUsage, "error: --sample NaN%: out of range: more than 0% and at most 100%\n"},

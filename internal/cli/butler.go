@@ -179,7 +179,7 @@ func (o *butlerOptions) butler(ctx context.Context, a *app, f *flags) error {
 	}
 	show.Close()
 	if o.manifest != "" {
-		if err := export.WriteManifest(o.manifest, export.NewCatalogManifest(c, res)); err != nil {
+		if err := export.ManifestDocument.Write(o.manifest, export.NewCatalogManifest(c, res)); err != nil {
 			return err
 		}
 	}

@@ -142,7 +142,7 @@ func judge(err error) verdict {
 	if e, ok := errors.AsType[*export.SchemaError](err); ok {
 		return verdict{code: codeRelation, message: e.Reason, hint: e.Hint}
 	}
-	if e, ok := errors.AsType[*export.ManifestError](err); ok {
+	if e, ok := errors.AsType[*export.DocumentError](err); ok {
 		return verdict{code: codeTarget, message: "--" + e.Error(), hint: spaceHint(e.Err, "")}
 	}
 	if e, ok := errors.AsType[*export.ConfigError](err); ok {
@@ -337,9 +337,6 @@ func judge(err error) verdict {
 			v.hint = "no file can be made there: give another --out"
 		}
 		return v
-	}
-	if e, ok := errors.AsType[*reportError](err); ok {
-		return verdict{code: codeTarget, message: e.Error(), hint: spaceHint(e.err, "")}
 	}
 	if errors.Is(err, copier.ErrDiverged) {
 		v.code, v.hint = codeVerify, "the statement does not give the same rows twice: export it as a table, or without volatile functions"

@@ -103,7 +103,7 @@ func TestVerdicts(t *testing.T) {
 		{&parquetw.FileError{Op: "write", Path: "o", Err: syscall.ENOSPC}, 13, "error: write o: no space left on device\nhint: free some space, or choose another place by --out and --temp-dir"},
 		{&parquetw.FileError{Op: "directory", Path: "d", Err: fs.ErrNotExist}, 13, "error: directory d: file does not exist\nhint: directories are never made: mkdir -p makes one"},
 		{&copier.TempError{Dir: "d", Err: syscall.EACCES}, 13, "error: temp directory d: permission denied\nhint: may this user write there?"},
-		{&reportError{"r", fs.ErrPermission}, 13, "error: --report r: permission denied\nhint: may this user write there?"},
+		{&export.DocumentError{Document: export.ReportDocument, Path: "r", Err: fs.ErrPermission}, 13, "error: --report r: permission denied\nhint: may this user write there?"},
 		{&fs.PathError{Op: "open", Path: "p", Err: syscall.EROFS}, 13, "error: open p: read-only file system"},
 		{copier.ErrDiverged, 14, "error: a repeated copy gave other rows than the first\nhint: the statement does not give the same rows twice: export it as a table, or without volatile functions"},
 
@@ -218,7 +218,7 @@ func TestUnwritableReport(t *testing.T) {
 		dir:                                  "no regular file",
 		link:                                 "no regular file",
 	} {
-		err := checkReport(path, nil)
+		err := export.ReportDocument.Check(path, export.Config{})
 		if exitCode(err) != codeTarget || !strings.Contains(describe(err)[0], want) {
 			t.Errorf("%s: %v", path, err)
 		}

@@ -417,18 +417,18 @@ func (o *exportOptions) export(ctx context.Context, a *app, f *flags) error {
 		return a.print(planText(plan))
 	}
 	if o.report != "" {
-		if err := checkReport(o.report, cfg.Jobs); err != nil {
-			return err
-		}
-		if o.source.config != "" && same(o.report, o.source.config) {
+		if o.source.config != "" && export.SamePath(o.report, o.source.config) {
 			return usagef("", "--report and --config are one file")
+		}
+		if err := export.ReportDocument.Check(o.report, cfg); err != nil {
+			return err
 		}
 	}
 	if o.manifest != "" {
-		if o.report != "" && same(o.report, o.manifest) {
+		if o.report != "" && export.SamePath(o.report, o.manifest) {
 			return usagef("", "--report and --manifest are one file")
 		}
-		if err := export.CheckManifest(o.manifest, cfg.Jobs); err != nil {
+		if err := export.ManifestDocument.Check(o.manifest, cfg); err != nil {
 			return err
 		}
 	}
@@ -471,7 +471,7 @@ func (o *exportOptions) runAndTell(ctx context.Context, a *app, cfg export.Confi
 		}
 	}
 	if o.manifest != "" {
-		if merr := export.WriteManifest(o.manifest, export.NewManifest(cfg, result, reasonOf)); err == nil {
+		if merr := export.ManifestDocument.Write(o.manifest, export.NewManifest(cfg, result, reasonOf)); err == nil {
 			err = merr
 		}
 	}

@@ -93,7 +93,7 @@ cost for the server (PostgreSQL 15.18)
 func TestReport(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "r.json")
 	for range 2 { // the second time it is replaced
-		if err := checkReport(path, nil); err != nil {
+		if err := export.ReportDocument.Check(path, export.Config{}); err != nil {
 			t.Fatal(err)
 		}
 		if err := writeReport(path, aResult()); err != nil {

@@ -199,9 +199,9 @@ func (c Catalog) checkRepository(e *butler.Extraction) error {
 		return nil
 	}
 	if err := e.CheckTarget(c.Manifest); err != nil {
-		return &ManifestError{c.Manifest, err}
+		return &DocumentError{ManifestDocument, c.Manifest, err}
 	}
-	return CheckManifest(c.Manifest, []Job{{Out: c.Out}})
+	return ManifestDocument.Check(c.Manifest, Config{Jobs: []Job{{Out: c.Out}}})
 }
 
 // CatalogManifest is what an extraction tells of itself, for whoever reads it later.

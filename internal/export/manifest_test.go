@@ -52,7 +52,7 @@ func TestManifest(t *testing.T) {
 	cfg, res := sample(t)
 	m := NewManifest(cfg, res, func(err error) string { return "because " + err.Error() })
 	path := filepath.Join(t.TempDir(), "m.json")
-	if err := WriteManifest(path, m); err != nil {
+	if err := ManifestDocument.Write(path, m); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(path)
@@ -204,33 +204,33 @@ func TestManifestIsReplacedWhole(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "m.json")
 	for range 2 {
-		if err := CheckManifest(path, nil); err != nil {
+		if err := ManifestDocument.Check(path, Config{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := WriteManifest(path, m); err != nil {
+		if err := ManifestDocument.Write(path, m); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// Where it can't be written nothing is left, and the old one stands.
 	wrong := *m
 	wrong.Elapsed = 1 / zero
-	if err := WriteManifest(path, &wrong); err == nil {
+	if err := ManifestDocument.Write(path, &wrong); err == nil {
 		t.Error("a manifest that is no JSON was written")
 	}
 	if err := os.Mkdir(filepath.Join(dir, "d"), 0o777); err != nil {
 		t.Fatal(err)
 	}
-	err := WriteManifest(filepath.Join(dir, "d"), m)
-	if me, ok := errors.AsType[*ManifestError](err); !ok || me.Path != filepath.Join(dir, "d") {
+	err := ManifestDocument.Write(filepath.Join(dir, "d"), m)
+	if me, ok := errors.AsType[*DocumentError](err); !ok || me.Path != filepath.Join(dir, "d") {
 		t.Errorf("got %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "out"), []byte("PAR1"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteManifest(filepath.Join(dir, "out"), m); err == nil || !strings.HasSuffix(err.Error(), "no manifest: name another file, or remove it") {
+	if err := ManifestDocument.Write(filepath.Join(dir, "out"), m); err == nil || !strings.HasSuffix(err.Error(), "no manifest: name another file, or remove it") {
 		t.Errorf("got %v", err)
 	}
-	if err := WriteManifest(filepath.Join(dir, "none", "m.json"), m); !errors.Is(err, fs.ErrNotExist) {
+	if err := ManifestDocument.Write(filepath.Join(dir, "none", "m.json"), m); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 	entries, err := os.ReadDir(dir)
@@ -282,7 +282,7 @@ func TestCheckManifest(t *testing.T) {
 		"dir/../fine2.json": "",
 	} {
 		path := dir + "/" + name
-		err := CheckManifest(path, jobs)
+		err := ManifestDocument.Check(path, Config{Jobs: jobs})
 		switch {
 		case want == "" && err != nil, want != "" && (err == nil || err.Error() != "manifest "+path+": "+want):
 			t.Errorf("%s: got %v", name, err)

@@ -298,6 +298,9 @@ func (p *pattern) match(name string) bool {
 	return k == len(p.runes)
 }
 
+// outputExt ends the names of a schema's files.
+const outputExt = ".parquet"
+
 // fileNames are the relations' files: NAME.parquet, with what is no letter, digit, _, - or . written as %XX. Where names differ in case
 // alone, letters that are not lower case are written so too, because not every file system tells them apart. Different names always have
 // different files.
@@ -323,7 +326,7 @@ func fileNames(all []listed) []string {
 				fmt.Fprintf(&b, "%%%02X", c)
 			}
 		}
-		out[i] = b.String() + ".parquet"
+		out[i] = b.String() + outputExt
 	}
 	return out
 }
