@@ -132,7 +132,10 @@ type judgement struct {
 	// {chunk}, aggregates, window and set-returning functions may stand in
 	// subqueries.
 	statement bool
-	checked   knownTypes // types whose CHECKs are being judged
+	// steady asks for more: statements with other plans must agree, too, on
+	// which rows there are and on every value in them.
+	steady  bool
+	checked knownTypes // types whose CHECKs are being judged
 }
 
 // add brings a relation's columns into reach. A name that two relations have
@@ -226,6 +229,12 @@ func judge(ctx context.Context, q Querier, u *usage, j judgement) (why string, e
 		}
 		if why := f.why(j.statement); why != "" {
 			return why, nil
+		}
+		if f.Kind == "a" && j.steady && !f.orderless(u) {
+			return fmt.Sprintf("the aggregate %s may depend on the order in which its rows come, which the server chooses", f.Name), nil
+		}
+		if f.Kind == "w" && j.steady {
+			return "it has the window function " + f.Name, nil
 		}
 		present[f.Result] = true
 	}
@@ -382,6 +391,29 @@ func (f function) why(statement bool) string {
 	return ""
 }
 
+// Aggregates that give one value in any order: those of anything, and those of
+// exact numbers. A least value is no such thing in general: 1.0 and 1.00 are
+// equal.
+var (
+	orderless        = words(`count bool_and bool_or every bit_and bit_or bit_xor regr_count`)
+	orderlessNumeric = words(`sum avg`)
+	orderlessInteger = words(`min max`)
+)
+
+// orderless reports whether the aggregate f, as it is called, gives the same in
+// any order of its rows.
+func (f function) orderless(u *usage) bool {
+	switch {
+	case !f.Builtin:
+		return false
+	case orderlessNumeric[f.Name]:
+		return !u.loose[f.Name]
+	case orderlessInteger[f.Name]:
+		return !u.looseNumeric[f.Name]
+	}
+	return orderless[f.Name]
+}
+
 func volatility(v string) string {
 	if v == "v" {
 		return "VOLATILE"
@@ -479,12 +511,13 @@ func (p *Plan) unrepeatable(ctx context.Context, q Querier, root *facts, columns
 	if root.kind() != View {
 		return "", nil
 	}
-	return judgeViews(ctx, q, p.Target.Lock, []uint32{root.OID})
+	return judgeViews(ctx, q, p.Target.Lock, []uint32{root.OID}, false)
 }
 
 // judgeViews says why views, or what is behind them, may not give the same
-// rows twice. lock are all relations that they read.
-func judgeViews(ctx context.Context, q Querier, lock []RelationRef, oids []uint32) (string, error) {
+// rows twice. lock are all relations that they read; steady is
+// judgement's.
+func judgeViews(ctx context.Context, q Querier, lock []RelationRef, oids []uint32, steady bool) (string, error) {
 	if len(oids) == 0 {
 		return "", nil
 	}
@@ -496,6 +529,7 @@ func judgeViews(ctx context.Context, q Querier, lock []RelationRef, oids []uint3
 	if err != nil {
 		return "", err
 	}
+	j.steady = steady
 	for _, v := range views {
 		why, err := judgeView(ctx, q, v, j)
 		if err != nil {
@@ -553,22 +587,38 @@ func judgeView(ctx context.Context, q Querier, v viewText, j judgement) (string,
 	if err != nil {
 		return "its definition is not understood", nil //nolint:nilerr // what cannot be read is not cut
 	}
-	for i, t := range s.tokens {
-		if t.kind != tokWord || i > 0 && (s.tokens[i-1].is(".") || s.tokens[i-1].is("as")) {
-			continue
-		}
-		switch t.val {
-		case "limit", "offset", "fetch", "tablesample":
-			return "it has " + strings.ToUpper(t.val), nil
-		case "over":
-			return "it has a window function", nil
-		case "on":
-			if s.tokens[i-1].is("distinct") {
-				return "it has DISTINCT ON", nil
-			}
-		}
+	if _, what := s.chosen(j.steady); what != "" {
+		return "it has " + what, nil
 	}
 	use := newUsage()
 	inspect(use, s.tokens, "", j.columns, inStatement)
 	return judge(ctx, q, use, j)
+}
+
+// chosen finds by the words of a statement where the server is free to choose
+// rows, or their order within a value, and says what that is and which token
+// shows it. "" if there is nothing of that kind. Values are looked at only if
+// that is asked for.
+func (s *statement) chosen(values bool) (token int, what string) {
+	for i, t := range s.tokens {
+		if t.kind != tokWord || i > 0 && (s.tokens[i-1].is(".") || s.tokens[i-1].is("as")) {
+			continue
+		}
+		open := i+1 < len(s.tokens) && s.tokens[i+1].is("(")
+		switch t.val {
+		case "limit", "offset", "fetch", "tablesample":
+			return i, strings.ToUpper(t.val)
+		case "over":
+			return i, "a window function"
+		case "on":
+			if s.tokens[i-1].is("distinct") {
+				return i, "DISTINCT ON"
+			}
+		case "array", "json_array", "json_arrayagg", "json_objectagg":
+			if values && open {
+				return i, strings.ToUpper(t.val) + "( … ), whose elements come in the order that the server chooses"
+			}
+		}
+	}
+	return 0, ""
 }

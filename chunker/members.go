@@ -291,8 +291,15 @@ func (p *Plan) indexCosts(ctx context.Context, q Querier, statement string, byNa
 func (p *Plan) cut() {
 	p.sample()
 	var total int64
+	parallel := p.options.Parallel
 	for i := range p.Sources {
-		if s := &p.Sources[i]; s.Scan == TIDRange || s.Scan == Placed {
+		switch s := &p.Sources[i]; s.Scan {
+		case Placed:
+			// The order of the output goes by the chunks, so that they may
+			// depend on the relation alone.
+			parallel = 1
+			fallthrough
+		case TIDRange:
 			total += s.HeapBytes + s.ToastBytes
 		}
 	}
@@ -302,7 +309,7 @@ func (p *Plan) cut() {
 	case h.Bytes > 0:
 		size = h.Bytes
 	case size == 0:
-		size = autoChunkBytes(total, p.options.Parallel)
+		size = autoChunkBytes(total, parallel)
 	}
 	for i := range p.Sources {
 		s := &p.Sources[i]

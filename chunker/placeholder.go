@@ -21,9 +21,14 @@ type fromItem struct {
 
 // misplaced is the error for a {chunk} that cannot be where it is.
 func (t *Target) misplaced(format string, args ...any) error {
+	return t.misplacedBy(t.stmt.chunk, format, args...)
+}
+
+// misplacedBy is misplaced where another token shows why.
+func (t *Target) misplacedBy(token int, format string, args ...any) error {
 	tok := t.stmt.tokens[t.stmt.chunk]
 	return &StatementError{
-		Field: FieldSQL, Text: t.req.SQL, Position: runePosition(t.req.SQL, tok.pos),
+		Field: FieldSQL, Text: t.req.SQL, Position: runePosition(t.req.SQL, t.stmt.tokens[token].pos),
 		Reason: t.stmt.text[tok.pos:tok.end] + " cannot be used here: " + fmt.Sprintf(format, args...),
 		Hint:   "the chunks together must give the statement's result; without {chunk} it runs as one",
 	}
@@ -54,7 +59,7 @@ func (t *Target) place() (fromItem, error) {
 			from = i
 		case tok.val == "where" && from >= 0 && where < 0:
 			where = i
-		case clauses[tok.val] != "" && clauses[tok.val] != aJoin && !collationFor(s.tokens, i):
+		case clauses[tok.val] != "" && clauses[tok.val] != aJoin && !inCall(s.tokens, i):
 			return none, t.misplaced("the statement has %s", clauses[tok.val])
 		}
 	}
@@ -224,10 +229,14 @@ func (t *Target) resolvePlaceholder(ctx context.Context, q Querier) error {
 	if why := linear(plan, t.Relation, t.alias); why != "" {
 		return t.misplaced("%s", why)
 	}
+	if i, what := t.stmt.chosen(true); what != "" {
+		return t.misplacedBy(i, "the statement has %s: with another plan it may give other rows, and chunks may have different plans", what)
+	}
 	j, err := judgementOfAll(ctx, q, t.Lock)
 	if err != nil {
 		return err
 	}
+	j.steady = true
 	use := newUsage()
 	inspect(use, t.stmt.tokens, "", j.columns, inStatement)
 	why, err := judge(ctx, q, use, j)
@@ -238,7 +247,7 @@ func (t *Target) resolvePlaceholder(ctx context.Context, q Querier) error {
 				views = append(views, r.OID)
 			}
 		}
-		why, err = judgeViews(ctx, q, t.Lock, views)
+		why, err = judgeViews(ctx, q, t.Lock, views, true)
 	}
 	if err != nil {
 		return err

@@ -19,12 +19,14 @@ var placed = []string{
 	`SELECT obs.id FROM obs WHERE {chunk} AND obs.stn IS NOT NULL`,
 	`SELECT id FROM public.obs o WHERE id > 5 AND {chunk}`,
 	`SELECT a.id, unnest(a.arr) AS u FROM obs a WHERE {chunk:a}`,
-	`SELECT a.id FROM obs a WHERE {chunk:a} AND EXISTS (SELECT FROM other b WHERE b.id = a.id ORDER BY k LIMIT 1)`,
+	`SELECT a.id FROM obs a WHERE {chunk:a} AND EXISTS (SELECT FROM other b WHERE b.id = a.id ORDER BY k)`,
 	`SELECT a.id FROM obs a WHERE NOT EXISTS (SELECT 1 FROM other b WHERE b.id = a.id) AND {chunk:a}`,
 	`SELECT a.id, (SELECT count(*) FROM obs b WHERE b.mag = a.mag AND b.id < 50) AS n FROM obs a WHERE a.id < 90 AND {chunk:a}`,
 	`SELECT a.id, s.n FROM obs a JOIN (SELECT k, count(*) AS n FROM other GROUP BY k) s ON s.k = a.mag::int WHERE {chunk:a}`,
 	`WITH s AS (SELECT DISTINCT k FROM other) SELECT a.id, s.k FROM obs a JOIN s ON s.k = a.id WHERE {chunk:a}`,
-	`SELECT a.id, l.k FROM obs a CROSS JOIN LATERAL (SELECT k FROM other o WHERE o.id = a.id ORDER BY k LIMIT 1) l WHERE {chunk:a}`,
+	`SELECT a.id, l.k FROM obs a CROSS JOIN LATERAL (SELECT max(k::int) AS k, sum((o.k * 2)::numeric) AS s FROM other o WHERE o.id = a.id) l WHERE {chunk:a}`,
+	`SELECT a.id, ARRAY[a.id] AS "limit", 'LIMIT 1' AS l, a.id AS offset FROM obs a JOIN other ON other.k = a.id WHERE {chunk:a} /* OVER () */`,
+	`SELECT a.id, s.n FROM obs a CROSS JOIN (SELECT count(*) FILTER (WHERE k > 2) AS n, bool_or(k = 3) AS b FROM other) s WHERE {chunk:a}`,
 	`SELECT CASE WHEN a.flag AND a.id > 3 THEN 'x{chunk}' ELSE $$ {chunk:b} $$ END AS c, a.id FROM obs a WHERE {chunk:a} AND a.id BETWEEN 2 AND 9 -- {chunk}`,
 	`SELECT a.id FROM obs a JOIN obs_view v ON v.id = a.id + 1 WHERE {chunk:a}`,
 	`SELECT a.id FROM obs a WHERE a.id BETWEEN 1 AND 100 AND {chunk:a} AND (a.flag OR a.id > 5)`,
@@ -82,6 +84,22 @@ var misplaced = []struct{ sql, why string }{
 	{`SELECT a.id FROM obs a, obs b WHERE a.id = b.id AND {chunk:a} AND {chunk:b}`, "only one"},
 	{`SELECT a.id FROM obs a JOIN v_random r ON r.id = a.id + 1 WHERE {chunk:a}`, "view public.v_random"},
 	{`SELECT a.id FROM obs a JOIN (SELECT id FROM v_limit) r USING (id) WHERE {chunk:a}`, "view public.v_limit"},
+	{`SELECT a.id, v.id AS v FROM obs a CROSS JOIN (SELECT id FROM other WHERE k = 3 LIMIT 1) v WHERE {chunk:a}`, "has LIMIT"},
+	{`SELECT a.id, (SELECT id FROM other ORDER BY k LIMIT 1) AS v FROM obs a WHERE {chunk:a}`, "has LIMIT"},
+	{`SELECT a.id FROM obs a WHERE a.id IN (SELECT id FROM other OFFSET 3) AND {chunk:a}`, "has OFFSET"},
+	{`SELECT a.id FROM obs a WHERE a.id = (SELECT id FROM other FETCH FIRST ROW ONLY) AND {chunk:a}`, "has FETCH"},
+	{`WITH v AS (SELECT id FROM other LIMIT 1) SELECT a.id, v.id AS v FROM obs a, v WHERE {chunk:a}`, "has LIMIT"},
+	{`SELECT a.id FROM obs a JOIN (SELECT DISTINCT ON (k) k, id FROM other) v ON v.id = a.id WHERE {chunk:a}`, "has DISTINCT ON"},
+	{`SELECT a.id FROM obs a JOIN (SELECT id, row_number() OVER () AS r FROM other) v ON v.id = a.id WHERE v.r = 1 AND {chunk:a}`, "has a window function"},
+	{`SELECT a.id, v.l FROM obs a CROSS JOIN (SELECT array_agg(id) AS l FROM other) v WHERE {chunk:a}`, "aggregate array_agg"},
+	{`SELECT a.id, v.l FROM obs a CROSS JOIN (SELECT string_agg(id::text, ',' ORDER BY k) AS l FROM other) v WHERE {chunk:a}`, "aggregate string_agg"},
+	{`SELECT a.id, (SELECT sum("Dec") FROM obs) AS s FROM obs a WHERE {chunk:a}`, "aggregate sum"},
+	{`SELECT a.id, (SELECT sum(k + "Dec"::int) FROM other, obs) AS s FROM obs a WHERE {chunk:a}`, "aggregate sum"},
+	{`SELECT a.id, (SELECT max(mag::numeric) FROM obs) AS s FROM obs a WHERE {chunk:a}`, "aggregate max"},
+	{`SELECT a.id, (SELECT mode() WITHIN GROUP (ORDER BY k) FROM other) AS s FROM obs a WHERE {chunk:a}`, "aggregate mode"},
+	{`SELECT a.id, (SELECT x.array_agg FROM other x) AS s FROM obs a WHERE {chunk:a}`, "aggregate array_agg"},
+	{`SELECT a.id, ARRAY(SELECT id FROM other) AS l FROM obs a WHERE {chunk:a}`, "has ARRAY( … )"},
+	{`SELECT a.id, v.l FROM obs a CROSS JOIN v_list v WHERE {chunk:a}`, "view public.v_list"},
 	{`VALUES ({chunk})`, "parentheses"},
 	{`SELECT a.id FROM obs a WHERE false AND {chunk:a}`, "does not read"},
 	{`SELECT b.id FROM other b LEFT JOIN obs a ON a.id = b.id WHERE {chunk:a}`, ""},
@@ -92,7 +110,7 @@ func TestPlaced(t *testing.T) {
 	pgtest.EachMajor(t, func(t *testing.T, srv *pgtest.Server) {
 		dsn := srv.Database(t)
 		pgtest.Exec(t, dsn, append(obsTable, `CREATE VIEW v_random AS SELECT id FROM obs WHERE random() < 0.5`,
-			`CREATE VIEW v_limit AS SELECT id FROM other LIMIT 5`)...)
+			`CREATE VIEW v_list AS SELECT array_agg(id) AS l FROM other`, `CREATE VIEW v_limit AS SELECT id FROM other LIMIT 5`)...)
 		db := open(t, dsn)
 		for _, sql := range placed {
 			t.Run(sql, func(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 // size that suits the relation.
 type Options struct {
 	// ChunkBytes is about how much heap and TOAST a chunk reads; 0 chooses by
-	// size and Parallel. A chunk has at least one page.
+	// size and, but for a statement with {chunk}, Parallel. A chunk has at least one page.
 	ChunkBytes int64
 	// Parallel is the number of connections that will read, at least 1.
 	Parallel int

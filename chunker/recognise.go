@@ -66,7 +66,7 @@ func recognise(s *statement) (sc *scan, why string) {
 			from = i
 			break
 		}
-		if c := clauses[tokens[i].val]; c != "" && c != aJoin && !collationFor(tokens, i) {
+		if c := clauses[tokens[i].val]; c != "" && c != aJoin && !inCall(tokens, i) {
 			return nil, "it has " + c
 		}
 	}
@@ -178,7 +178,7 @@ func (sc *scan) table(i int) string {
 		if s.depth[i] != 0 || t.kind != tokWord || s.tokens[i-1].is(".") {
 			continue
 		}
-		if c := clauses[t.val]; c != "" && c != aJoin && !collationFor(s.tokens, i) { // LEFT( … ) is a function
+		if c := clauses[t.val]; c != "" && c != aJoin && !inCall(s.tokens, i) { // LEFT( … ) is a function
 			return "it has " + c
 		}
 	}
@@ -189,6 +189,12 @@ func (sc *scan) table(i int) string {
 // is a function and no clause.
 func collationFor(tokens []token, i int) bool {
 	return tokens[i].is("for") && i > 0 && tokens[i-1].is("collation") && i+1 < len(tokens) && tokens[i+1].is("(")
+}
+
+// inCall reports whether token i, which looks like a clause, is a part of a
+// call: COLLATION FOR ( … ), or f( … ) WITHIN GROUP ( … ).
+func inCall(tokens []token, i int) bool {
+	return collationFor(tokens, i) || tokens[i].is("group") && i > 1 && tokens[i-1].is("within") && tokens[i-2].is(")")
 }
 
 // unqualify is the statement without the schema in schema.table.column: in a
@@ -242,7 +248,10 @@ type usage struct {
 	// textCasts are types that something is cast to which may be a text read
 	// from the table: 'now' in it would be the time of the cast.
 	textCasts map[string]bool
-	wholeRow  bool // the row as a value
+	// loose are the functions called with an argument that is not written as a
+	// cast to an integer type or numeric; looseNumeric those with numeric too.
+	loose, looseNumeric map[string]bool
+	wholeRow            bool // the row as a value
 	starInner bool // * anywhere but as an item of the list
 	expr      bool // anything but columns and stars
 	why       string
@@ -256,7 +265,7 @@ const (
 func newUsage() *usage {
 	return &usage{
 		calls: map[string]map[int]bool{}, operators: map[string]bool{}, words: map[string]bool{},
-		types: map[string]bool{}, textCasts: map[string]bool{},
+		types: map[string]bool{}, textCasts: map[string]bool{}, loose: map[string]bool{}, looseNumeric: map[string]bool{},
 	}
 }
 
@@ -265,6 +274,9 @@ func (u *usage) call(name string, args int) {
 		u.calls[name] = map[int]bool{}
 	}
 	u.calls[name][args] = true
+	if args == argsField {
+		u.loose[name], u.looseNumeric[name] = true, true
+	}
 }
 
 func (u *usage) refuse(format string, args ...any) {
@@ -467,6 +479,9 @@ func (in *inspector) name(i, depth int) int {
 	case queryWords[word] && !(in.isColumn(t) && !next.is("(")), word == "with" && !next.is("time"):
 		u.refuse("it has a subquery or a grouping (%s)", strings.ToUpper(word))
 		return i + 1
+	case word == "within" && prev.is(")") && in.mode != inStatement:
+		u.refuse("it has an aggregate WITHIN GROUP")
+		return i + 1
 	case word == "over" && prev.is(")"):
 		u.refuse("it has a window function")
 		return i + 1
@@ -564,10 +579,46 @@ func (in *inspector) called(i int) {
 			break
 		}
 	}
+	if in.at(end + 1).is("within") { // WITHIN GROUP ( … ) holds more of them
+		args = argsUnknown
+	}
 	in.u.call(t.val, args)
+	switch in.exact(i+2, end) {
+	case "":
+		in.u.loose[t.val] = true
+		fallthrough
+	case "numeric", "decimal":
+		in.u.looseNumeric[t.val] = true
+	}
 	if args <= 1 && !in.simple(i+2, end) {
 		in.u.textCasts[typeName(t)] = true
 	}
+}
+
+// exactTypes are types of which the grammar itself knows the names, and whose
+// sums are exact.
+var exactTypes = words(`smallint int integer bigint numeric decimal`)
+
+// exact is the one of exactTypes that tokens [from, to) are cast to as a whole,
+// "" if their words do not say that.
+func (in *inspector) exact(from, to int) string {
+	last := in.at(to - 1)
+	if last.kind != tokWord || !exactTypes[last.val] || !in.at(to-2).is("::") {
+		return ""
+	}
+	operand := to - 2
+	if in.at(from).is("(") && in.partner(from) == operand-1 {
+		return last.val
+	}
+	for i := from; i < operand; i++ {
+		if name := (i-from)%2 == 0; name && !in.at(i).name() || !name && !in.at(i).is(".") {
+			return ""
+		}
+	}
+	if (operand-from)%2 == 1 {
+		return last.val
+	}
+	return ""
 }
 
 // partner is the index of the parenthesis that closes the one at i.

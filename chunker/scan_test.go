@@ -99,7 +99,7 @@ var unsplit = []struct{ sql, why string }{
 	{`SELECT count(*) FROM obs`, "aggregate"},
 	{`SELECT max(id) AS m FROM obs WHERE id > 5`, "aggregate"},
 	{`SELECT sum(id) FILTER (WHERE flag) AS s FROM obs`, ""},
-	{`SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY id) AS p FROM obs`, ""},
+	{`SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY id) AS p FROM obs`, "an aggregate WITHIN GROUP"},
 	{`SELECT DISTINCT stn FROM obs`, "DISTINCT"},
 	{`SELECT DISTINCT ON (stn) stn, id FROM obs`, "DISTINCT"},
 	{`SELECT ALL id FROM obs`, "ALL"},

@@ -143,6 +143,27 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
+// The rows of a statement with {chunk} come in the order of its chunks, so that these may not depend on the connections.
+func TestSameBytesOfPlacedChunks(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE big AS SELECT k AS id, k * 7919 % 100003 AS r, repeat('x', 700) AS fill FROM generate_series(1, 40000) k",
+		"CREATE TABLE ids AS SELECT k AS id FROM generate_series(1, 100003) k", "ANALYZE big", "ANALYZE ids")
+	want := ""
+	for _, parallel := range []int{1, 2, 8} {
+		path := filepath.Join(t.TempDir(), "f.parquet")
+		// Merge joins give the rows of a chunk in the order of r: each chunk boundary shows.
+		cfg := config(t, dsn+" options='-c enable_hashjoin=off -c enable_nestloop=off'", Job{SQL: "SELECT big.id, big.r FROM big JOIN ids ON ids.id = big.r WHERE {chunk:big}", Out: path})
+		cfg.Parallel, cfg.ChunkBytes = parallel, 0
+		run1(t, cfg)
+		if got := digest(t, path); want == "" {
+			want = got
+		} else if got != want {
+			t.Errorf("parallel %d: other bytes", parallel)
+		}
+	}
+}
+
 // checkRows compares the file, as pyarrow and (with duck) DuckDB read it, with the text that the server gives for query's
 // rows.
 func checkRows(t *testing.T, path string, conn *pgx.Conn, name, query string, duck bool) {
