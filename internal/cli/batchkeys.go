@@ -206,7 +206,7 @@ var entryKeys = []key[draft]{
 	},
 	{
 		name: "bloom", flag: "bloom",
-		about: "columns that get bloom filters, by which readers pass over row groups without a value; not floats or booleans",
+		about: "columns that get bloom filters, by which readers pass over row groups without a value; not floats, booleans or bytes",
 		form:  namesForm(func(d *draft, names []string) { d.Bloom = names }),
 	},
 	{

@@ -178,7 +178,7 @@ func (o *jobOptions) addFlags(f *flags) {
 	f.Var(size{&o.rowGroupBytes, minRowGroup, 0}, "row-group-bytes", "`SIZE` a row group also ends with the row with which its values reach so much, before encoding and compression (default: no limit)")
 	f.Var(parsed[parquetw.Compression]{&o.compression, parquetw.ParseCompression, "zstd:1", "codec"}, "compression", "`CODEC` zstd[:level], snappy, gzip[:level], lz4 or none")
 	o.encoding.addFlags(f)
-	f.Var(list{&o.bloom, foldedNames, "names"}, "bloom", "`COLUMN,…` columns that get bloom filters, by which readers pass over row groups without a value; not floats or booleans")
+	f.Var(list{&o.bloom, foldedNames, "names"}, "bloom", "`COLUMN,…` columns that get bloom filters, by which readers pass over row groups without a value; not floats, booleans or bytes")
 	f.Var(list{&o.sortedBy, foldedNames, "names"}, "sorted-by", "`COLUMN,…` columns by which the rows ascend, NULLs last: readers are told so; it is checked, and a row out of order stops the export")
 	f.BoolVar(&o.overwrite, "overwrite", false, "replace what stands at --out even if it is no Parquet file")
 	f.BoolVar(&o.noClobber, "no-clobber", false, "replace nothing, a Parquet file neither")
