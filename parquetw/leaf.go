@@ -29,6 +29,12 @@ func layoutFor(leaves int) layout {
 	return layout{pageRows: min(max(bytes/8, 4096), 32768) &^ 7, pageBytes: bytes, dictBytes: bytes}
 }
 
+// OpenBytes is about the most that the open pages and dictionaries of a file with so many leaves take, in bytes.
+func OpenBytes(leaves int) int64 {
+	l := layoutFor(leaves)
+	return int64(leaves) * int64(l.pageBytes+l.dictBytes)
+}
+
 // piece is one task: rows [from, to) of a batch for one leaf, or no batch where a row group ends without further rows.
 type piece struct {
 	batch    *batchRef

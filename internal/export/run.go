@@ -34,6 +34,7 @@ import (
 const (
 	batchShare = 40
 	pageShare  = 25
+	openShare  = 25 // further open files of a batch, beyond the one that there always is
 )
 
 // maxPageBytes bounds finished pages in memory whatever the budget: beyond it a temp file, which is to say this
@@ -298,11 +299,11 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 		defer age.Stop()
 	}
 
-	q := newQueue(r.jobs, r.cfg.Parallel+2)
+	q := newQueue(r.jobs, r.cfg.Parallel+2, r.cfg.Memory/100*openShare)
 	var merging sync.WaitGroup
 	for _, j := range r.jobs {
 		merging.Go(func() {
-			defer q.jobMerged()
+			defer q.jobMerged(j)
 			if err := r.merge(ctx, j); err != nil {
 				r.fail(j, err, cancel)
 			}

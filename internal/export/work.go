@@ -23,6 +23,7 @@ import (
 	"fast-export/copier"
 	"fast-export/internal/column"
 	"fast-export/internal/progress"
+	"fast-export/parquetw"
 	"fast-export/snapshot"
 	"fast-export/typemap"
 )
@@ -44,13 +45,15 @@ type item struct {
 type queue struct {
 	jobs     []*queued // with chunks left
 	returned []item
-	active   int // jobs begun and not merged
-	limit    int // of active
+	active   int   // jobs begun and not merged
+	limit    int   // of active
+	open     int64 // their cost
+	room     int64 // for open, unless there is but one
 
 	work   chan item     // unbuffered: a chunk is handed out when somebody takes it
 	back   chan item     // from a worker that could not do it
 	done   chan item     // each chunk that is dealt with
-	merged chan struct{} // a value for each job that is merged
+	merged chan int64    // the cost of each job that is merged
 	gone   chan struct{} // closed when run has ended
 }
 
@@ -59,13 +62,15 @@ type queued struct {
 	j    *job
 	next int // chunk
 	out  int // chunks with workers
+	cost int64
 }
 
-// newQueue queues all chunks. Beyond limit jobs at a time none is begun: each one that is open has pages of its own.
-func newQueue(jobs []*job, limit int) *queue {
-	q := &queue{limit: limit, work: make(chan item), back: make(chan item), done: make(chan item), merged: make(chan struct{}), gone: make(chan struct{})}
+// newQueue queues all chunks. Beyond limit jobs at a time none is begun, nor beyond room bytes for what open files hold
+// on to: each has pages and dictionaries of its own, which --memory knows nothing of.
+func newQueue(jobs []*job, limit int, room int64) *queue {
+	q := &queue{limit: limit, room: room, work: make(chan item), back: make(chan item), done: make(chan item), merged: make(chan int64), gone: make(chan struct{})}
 	for _, j := range jobs {
-		j.queued = &queued{j: j}
+		j.queued = &queued{j: j, cost: j.openBytes()}
 		q.jobs = append(q.jobs, j.queued)
 	}
 	slices.SortStableFunc(q.jobs, func(a, b *queued) int {
@@ -74,6 +79,19 @@ func newQueue(jobs []*job, limit int) *queue {
 	return q
 }
 
+// openBytes is about the most that the job's open file holds on to: that follows from the number of leaves, or from the
+// rows where these are few. What a view or a statement reads has no size here.
+func (j *job) openBytes() int64 {
+	most := parquetw.OpenBytes(len(j.types.Leaves))
+	if size := j.plan.HeapBytes + j.plan.ToastBytes; size > 0 {
+		return min(most, 3*size+int64(len(j.types.Leaves))*emptyLeaf)
+	}
+	return most
+}
+
+// emptyLeaf is what a leaf takes before it has rows.
+const emptyLeaf = 4 << 10
+
 // head is the chunk to hand out next, and what notes that it was.
 func (q *queue) head() (item, func(), bool) {
 	if len(q.returned) > 0 {
@@ -81,12 +99,13 @@ func (q *queue) head() (item, func(), bool) {
 		return it, func() { q.returned = q.returned[1:]; it.j.queued.out++ }, true
 	}
 	for i, k := range q.jobs {
-		if k.j.Parallel > 0 && k.out >= k.j.Parallel || k.next == 0 && q.active >= q.limit {
+		if k.j.Parallel > 0 && k.out >= k.j.Parallel || k.next == 0 && q.active > 0 && (q.active >= q.limit || q.open+k.cost > q.room) {
 			continue
 		}
 		return item{j: k.j, chunk: k.next}, func() {
 			if k.next == 0 {
 				q.active++
+				q.open += k.cost
 			}
 			k.out++
 			if k.next++; k.next == k.j.plan.Len() {
@@ -118,8 +137,9 @@ func (q *queue) run(ctx context.Context) {
 		case it := <-q.done:
 			it.j.queued.out--
 			out--
-		case <-q.merged:
+		case cost := <-q.merged:
 			q.active--
+			q.open -= cost
 		case <-ctx.Done():
 			return
 		}
@@ -127,9 +147,9 @@ func (q *queue) run(ctx context.Context) {
 }
 
 // jobMerged tells the queue that a job's file is done or failed. Call it once a job.
-func (q *queue) jobMerged() {
+func (q *queue) jobMerged(j *job) {
 	select {
-	case q.merged <- struct{}{}:
+	case q.merged <- j.queued.cost:
 	case <-q.gone:
 	}
 }
