@@ -19,7 +19,8 @@ type output struct {
 	temp   string // where it is, in the same directory
 	over   Overwrite
 	f      *os.File
-	mode   fs.FileMode // what it shall have
+	mode   fs.FileMode     // what it shall have
+	owner  *syscall.Stat_t // of what it replaces; nil: whoever writes it
 	buf    []byte
 	at     int64 // bytes written, buffered ones included
 	hash   hash.Hash
@@ -61,6 +62,7 @@ func createOutput(path string, over Overwrite, withHash bool) (*output, error) {
 		o.mode = st.Mode().Perm()
 		if old != nil {
 			o.mode = old.Mode().Perm()
+			o.owner, _ = old.Sys().(*syscall.Stat_t)
 		}
 		err = o.f.Chmod(0o600)
 	}
@@ -128,6 +130,9 @@ func (o *output) finish() (err error) {
 		return err
 	}
 	o.buf = nil
+	if err := o.chown(); err != nil {
+		return o.failed("write", err)
+	}
 	if err := o.f.Chmod(o.mode); err != nil {
 		return o.failed("write", err)
 	}
@@ -140,6 +145,21 @@ func (o *output) finish() (err error) {
 		return o.failed("close", err)
 	}
 	return nil
+}
+
+// chown gives the file the owner and group of the one it replaces, as far as this user may: root may both, others a group of theirs.
+func (o *output) chown() error {
+	if o.owner == nil {
+		return nil
+	}
+	err := o.f.Chown(int(o.owner.Uid), int(o.owner.Gid))
+	if errors.Is(err, syscall.EPERM) {
+		err = o.f.Chown(-1, int(o.owner.Gid))
+	}
+	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		return nil // EINVAL: nobody of that id in this user namespace; ENOTSUP: a file system without owners
+	}
+	return err
 }
 
 // publish gives the finished file its name and syncs the directory. Whether it may replace what is there is asked once

@@ -152,6 +152,20 @@ func TestModeAndReplacement(t *testing.T) {
 	if got := commit(ReplaceParquet); got != 0o640 {
 		t.Errorf("a replaced file has mode %v, had %v", got, fs.FileMode(0o640))
 	}
+	owner := func() (uid, gid uint32) {
+		st, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sys := st.Sys().(*syscall.Stat_t)
+		return sys.Uid, sys.Gid
+	}
+	_ = os.Chown(path, 1234, 2345) // as root; whoever is not sees that nothing fails
+	uid, gid := owner()
+	commit(ReplaceParquet)
+	if u, g := owner(); u != uid || g != gid {
+		t.Errorf("a replaced file is %d:%d's, was %d:%d's", u, g, uid, gid)
+	}
 	put(t, path, "no Parquet", 0o444)
 	if got := commit(ReplaceAny); got != 0o444 {
 		t.Errorf("a replaced file has mode %v, had %v", got, fs.FileMode(0o444))

@@ -31,6 +31,7 @@ func prepare(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 	// poolers know them.
 	c.RuntimeParams["client_encoding"] = "UTF8"
 	c.RuntimeParams["standard_conforming_strings"] = "on"
+	endless(c.RuntimeParams)
 	c.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readBuffer), w)
 	}
@@ -39,6 +40,22 @@ func prepare(cfg *pgx.ConnConfig) *pgx.ConnConfig {
 		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 500 * time.Millisecond}
 	}
 	return c
+}
+
+// endless takes the timeouts out of start-up parameters, for what comes before the transaction, which has SET LOCAL. Only one that is
+// there is replaced: PgBouncer refuses parameters that it does not know, and a SET would stay behind in a pooler's session.
+func endless(params map[string]string) {
+	given := strings.ToLower(strings.ReplaceAll(params["options"], "-", "_"))
+	for _, name := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout", "transaction_timeout"} {
+		for k := range params {
+			if strings.EqualFold(k, name) {
+				params[k] = "0"
+			}
+		}
+		if strings.Contains(given, name) { // the last one of several holds
+			params["options"] += " -c " + name + "=0"
+		}
+	}
 }
 
 // dial connects to the first of cfg's hosts that answers and suits, and returns the connection with a config that reaches

@@ -130,6 +130,35 @@ func TestSessionSettings(t *testing.T) {
 	}
 }
 
+// A timeout that the connection's own settings bring ends none of the queries before the transaction either.
+func TestTimeoutsOfTheConnection(t *testing.T) {
+	dsn := pgtest.Database(t)
+	for _, given := range []map[string]string{
+		{"options": "-c statement_timeout=20"}, {"options": "-c search_path=public --statement-timeout=20ms"}, {"statement_timeout": "20"}, {"Statement_Timeout": "20"},
+	} {
+		cfg := config(t, dsn)
+		for k, v := range given {
+			cfg.RuntimeParams[k] = v
+		}
+		s, err := Open(t.Context(), cfg, Options{Prepare: func(ctx context.Context, conn *pgx.Conn, _ int) ([]Relation, error) {
+			_, err := conn.Exec(ctx, "SELECT pg_sleep(0.1)")
+			return nil, err
+		}})
+		if err != nil {
+			t.Errorf("%v: %v", given, err)
+			continue
+		}
+		s.Close(t.Context())
+		if len(given) != 1 || cfg.RuntimeParams["options"] != given["options"] {
+			t.Errorf("the caller's config was changed: %v", cfg.RuntimeParams)
+		}
+	}
+	plain := map[string]string{"options": "-c search_path=public"}
+	if endless(plain); len(plain) != 1 || plain["options"] != "-c search_path=public" {
+		t.Errorf("poolers that know no further parameters would be sent %v", plain)
+	}
+}
+
 // export opens a transaction of somebody else's whose snapshot is to be adopted.
 func export(t *testing.T, dsn string) ID {
 	t.Helper()

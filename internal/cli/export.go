@@ -30,7 +30,7 @@ func exportCommand() command {
 			`COMMAND`,
 		},
 		about: "Copies a table or the result of a query from Postgres to one Parquet file, over several connections that share one snapshot. " +
-			"The file stands under its name only when it is whole; an existing Parquet file is replaced in one step. " +
+			"The file stands under its name only when it is whole; an existing Parquet file is replaced in one step by one of its mode and, where this user may give it, its owner. " +
 			"A batch file (--config) or a whole schema (--schema) gives many files of that one snapshot.",
 		example: `fast-export --service mpc_sbn --table public.obs_sbn --where "stn = 'X05'" --out x05.parquet --parallel 8`,
 		new: func(f *flags) runFunc {
@@ -148,7 +148,7 @@ func (o *exportOptions) addFlags(f *flags) {
 	f.Lookup("parallel").DefValue = "the number of cores, at most 8"
 	f.Var(size{&o.chunkBytes, minChunk, 0}, "chunk-size", "`SIZE` heap and TOAST bytes of a chunk (default: chosen so that all connections end together)")
 	o.memory = 1 << 30
-	f.Var(size{&o.memory, minMemory, maxMemory}, "memory", "`SIZE` what rows and pages may take of memory; a multiple of the largest single row comes on top")
+	f.Var(size{&o.memory, minMemory, maxMemory}, "memory", "`SIZE` what rows and pages may take of memory; 2.5 times the largest single row comes on top for each connection, 5 times for one alone")
 	f.StringVar(&o.tempDir, "temp-dir", "", "`DIRECTORY` an existing one, for what memory does not hold (default: beside the output)")
 	f.Var(size{&o.tempLimit, minTempLimit, 0}, "temp-limit", "`SIZE` what temporary files may take (default: what the file system has)")
 	f.BoolVar(&o.keepTemp, "keep-temp", false, "write every chunk to a file, chunk-00042.csv, and keep it")
