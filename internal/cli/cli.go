@@ -69,7 +69,8 @@ func (a *app) main(ctx context.Context, args []string) int {
 		return codeDone
 	}
 	// After a signal every failure is an echo of it, unless the work was done before.
-	if cause, ok := errors.AsType[Interrupted](context.Cause(ctx)); ok {
+	_, done := errors.AsType[*settled](err)
+	if cause, ok := errors.AsType[Interrupted](context.Cause(ctx)); ok && !done {
 		err = cause
 	}
 	for _, line := range describe(err) {

@@ -269,14 +269,38 @@ func TestSignals(t *testing.T) {
 			t.Errorf("%v: %+v", sig, got)
 		}
 	}
-	// What was done before the signal is done.
-	ctx, cancel := context.WithCancelCause(t.Context())
-	got := callIn(t, ctx, t.TempDir(), "", func(_ context.Context, c export.Config) (*export.Result, error) {
-		cancel(Interrupted{Signal: syscall.SIGINT})
-		return &export.Result{Files: []export.File{{Path: "o"}}}, nil
-	}, "--table", "t", "--out", "o")
-	if got.code != 0 {
-		t.Errorf("a run that was done gave %+v", got)
+	// What was done before the signal is done, and told.
+	dir := t.TempDir()
+	report, manifest := filepath.Join(dir, "r.json"), filepath.Join(dir, "m.json")
+	for _, c := range []struct {
+		name        string
+		partial     error
+		lost        bool // the directory of report and manifest
+		code        int
+		want, wrong string // on stderr
+	}{
+		{"done", nil, false, codeDone, "", "error"},
+		{"some failed", &export.PartialError{Failed: 1, Total: 2, First: errors.New("boom")}, false, codeSome, "error: 1 of 2 exports failed, the others are done\n", "signal"},
+		{"no report", nil, true, codeTarget, "error: --report " + report + ": no such file or directory\n", "signal"},
+	} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		got := callIn(t, ctx, t.TempDir(), "", func(context.Context, export.Config) (*export.Result, error) {
+			if c.lost {
+				if err := os.RemoveAll(dir); err != nil {
+					t.Error(err)
+				}
+			}
+			cancel(Interrupted{Signal: syscall.SIGINT})
+			return &export.Result{Files: []export.File{{Path: "o", Rows: 7}}}, c.partial
+		}, "--table", "t", "--out", "o", "--progress", "none", "--report", report, "--manifest", manifest)
+		if got.code != c.code || !strings.Contains(got.stderr, c.want) || strings.Contains(got.stderr, c.wrong) || !strings.HasPrefix(got.stdout, "o: 7 rows") {
+			t.Errorf("%s gave %+v", c.name, got)
+		}
+		for _, path := range []string{report, manifest} {
+			if err := os.Remove(path); (err != nil) != c.lost {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
 	}
 }
 

@@ -455,9 +455,10 @@ func (o *exportOptions) runAndTell(ctx context.Context, a *app, cfg export.Confi
 	result, err := a.run(ctx, cfg)
 	show.Close()
 	_, partial := errors.AsType[*export.PartialError](err)
-	if err != nil && !partial || errors.As(context.Cause(ctx), new(Interrupted)) {
+	if err != nil && !partial {
 		return err
 	}
+	// The files have their names: a signal from here on comes too late.
 	for _, f := range result.Files {
 		if f.Err != nil {
 			text := strings.Join(describe(f.Err), "\n")
@@ -480,8 +481,16 @@ func (o *exportOptions) runAndTell(ctx context.Context, a *app, cfg export.Confi
 			err = perr
 		}
 	}
-	return err
+	if err != nil {
+		return &settled{err}
+	}
+	return nil
 }
+
+// settled is an error of a run whose files have their names: a signal that came since is not its cause.
+type settled struct{ error }
+
+func (e *settled) Unwrap() error { return e.error }
 
 // display starts what --progress asks for.
 func (a *app) display(mode string, quiet bool) *progress.Display {

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"fast-export/internal/pgtest"
+	"fast-export/internal/progress"
 	"fast-export/parquetw"
 	"fast-export/snapshot"
 )
@@ -477,5 +478,40 @@ func TestLostWhilePlanning(t *testing.T) {
 	var ce *snapshot.ConnectError
 	if !errors.As(err, &ce) || !strings.Contains(err.Error(), "lost before the first row") {
 		t.Errorf("got %v, want a *ConnectError", err)
+	}
+}
+
+type told func(progress.Event)
+
+func (f told) Report(e progress.Event) { f(e) }
+
+// What comes when the files get their names comes too late, also when one of them failed before.
+func TestCancelledTooLate(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT k AS i FROM generate_series(1, 10) k")
+	for _, failing := range []bool{false, true} {
+		dir := outDir(t, "good.parquet")
+		cfg := config(t, dsn, Job{Table: "t", Out: filepath.Join(dir, "good.parquet")})
+		if failing {
+			bad := cfg.Jobs[0]
+			bad.Table, bad.SQL, bad.Out = "", "SELECT 1 / (i - 5) AS x FROM t", filepath.Join(dir, "bad.parquet")
+			cfg.Jobs = append(cfg.Jobs, bad)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		signal := errors.New("a signal")
+		cfg.Progress = told(func(e progress.Event) {
+			if _, done := e.(progress.FileDone); done {
+				cancel(signal)
+			}
+		})
+		res, err := Run(ctx, cfg)
+		_, partial := errors.AsType[*PartialError](err)
+		if partial != failing || err != nil && !partial || errors.Is(err, signal) || res.Files[0].Err != nil {
+			t.Errorf("got %v, %+v", err, res)
+		}
+		if context.Cause(ctx) != signal {
+			t.Error("no file was told of: the test shows nothing")
+		}
 	}
 }

@@ -105,7 +105,7 @@ func runOnce(ctx context.Context, cfg Config) (_ *Result, warnings []string, err
 		return nil, nil, snapshot.Broken(snap.Conn(), err)
 	}
 	err = r.execute(ctx, snap)
-	if err == nil {
+	if _, partial := errors.AsType[*PartialError](err); err == nil || partial { // files have their names: what comes now comes too late
 		ctx = context.WithoutCancel(ctx)
 	}
 	res := r.result(snap)
