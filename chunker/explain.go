@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -26,6 +27,8 @@ type planNode struct {
 	Removed   int        `json:"Subplans Removed"`
 	OneTime   string     `json:"One-Time Filter"`
 	Plans     []planNode `json:"Plans"`
+
+	text string // of the whole plan, in its topmost node
 }
 
 // unprepared keeps a statement made of a user's text out of pgx's cache of
@@ -46,7 +49,14 @@ func explain(ctx context.Context, q Querier, sql string) (*planNode, error) {
 	if err := json.Unmarshal([]byte(text), &plans); err != nil || len(plans) != 1 {
 		return nil, fmt.Errorf("the server's EXPLAIN is no plan of one statement: %.200s", text)
 	}
+	plans[0].Plan.text = text
 	return &plans[0].Plan, nil
+}
+
+// calls reports whether a function of that name is still called in a plan of
+// which n is the topmost node, not replaced by what is in it.
+func (n *planNode) calls(name string) bool {
+	return strings.Contains(n.text, strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(display(name))+"(")
 }
 
 // walk calls visit for n and every node under it.

@@ -125,9 +125,7 @@ func (p *Plan) make(ctx context.Context, q Querier) (err error) {
 			p.warn("foreign table %s is not part of the snapshot: its rows are those of the moment they are read", r)
 		}
 	}
-	for _, f := range t.functions {
-		p.warn("function %s may read tables that are not locked: rows of one that is truncated or rewritten meanwhile would be missing", f)
-	}
+	p.Warnings = append(p.Warnings, t.warnings...)
 	switch t.Shape {
 	case Opaque:
 		p.Kind = "statement"

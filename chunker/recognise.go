@@ -252,9 +252,9 @@ type usage struct {
 	// cast to an integer type or numeric; looseNumeric those with numeric too.
 	loose, looseNumeric map[string]bool
 	wholeRow            bool // the row as a value
-	starInner bool // * anywhere but as an item of the list
-	expr      bool // anything but columns and stars
-	why       string
+	starInner           bool // * anywhere but as an item of the list
+	expr                bool // anything but columns and stars
+	why                 string
 }
 
 const (

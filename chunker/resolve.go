@@ -81,8 +81,7 @@ type Target struct {
 	scan  *scan      // for a plain scan
 	where string     // condition of a relation or plain scan
 	alias string     // the relation's alias in it
-	// functions are those called whose own queries nobody can see into.
-	functions []string
+	warnings []string // of functions whose own queries nobody can see into
 }
 
 // lockTable is the statement that takes all locks which LOCK TABLE can take, ""
@@ -231,13 +230,14 @@ func (t *Target) resolve(ctx context.Context, q Querier) error {
 	} else {
 		statement = t.stmt.neutral()
 	}
-	if err := t.validate(ctx, q, statement, user); err != nil {
+	plan, err := t.validate(ctx, q, statement, user)
+	if err != nil {
 		return err
 	}
 	if err := t.findLocks(ctx, q, statement); err != nil {
 		return err
 	}
-	if err := t.findFunctions(ctx, q); err != nil {
+	if err := t.findFunctions(ctx, q, plan); err != nil {
 		return err
 	}
 	switch t.Shape {
@@ -352,10 +352,10 @@ func limitZero(statement string) (sql string, lead int) {
 	return before + statement + "\n) AS q LIMIT 0", len(before)
 }
 
-// validate lets the server judge the statement.
-func (t *Target) validate(ctx context.Context, q Querier, statement string, user userText) error {
+// validate lets the server judge the statement, and returns its plan.
+func (t *Target) validate(ctx context.Context, q Querier, statement string, user userText) (*planNode, error) {
 	if err := run(ctx, q, "SAVEPOINT validate"); err != nil {
-		return err
+		return nil, err
 	}
 	at := user
 	at.lead += utf8.RuneCountInString(explainPrefix)
@@ -371,23 +371,23 @@ func (t *Target) validate(ctx context.Context, q Querier, statement string, user
 			}
 		})
 		if kind != "" {
-			return &StatementError{Field: FieldSQL, Kind: kind, Reason: kind + " cannot be exported", Hint: onlySelects, Text: t.req.SQL}
+			return nil, &StatementError{Field: FieldSQL, Kind: kind, Reason: kind + " cannot be exported", Hint: onlySelects, Text: t.req.SQL}
 		}
 		var fields []pgconn.FieldDescription
 		sql, lead := limitZero(statement)
 		at = user
 		at.lead += lead
 		if fields, err = describe(ctx, q, sql); err == nil {
-			return uniqueNames(fields, t.req.SQL)
+			return plan, uniqueNames(fields, t.req.SQL)
 		}
 	}
 	if connectionLost(err) {
-		return err
+		return nil, err
 	}
 	if back := run(ctx, q, "ROLLBACK TO SAVEPOINT validate"); back != nil {
-		return errors.Join(err, back)
+		return nil, errors.Join(err, back)
 	}
-	return t.explainError(ctx, q, statement, err, at)
+	return nil, t.explainError(ctx, q, statement, err, at)
 }
 
 // connectionLost reports that an error is not the server's answer to a
@@ -817,15 +817,40 @@ func (t *Target) resolveScan(ctx context.Context, q Querier) error {
 // Functions with queries in them that the server runs by themselves. What SQL
 // functions read is locked too where the server puts them in place.
 const readingFunctionsQuery = `
-SELECT DISTINCT n.nspname::pg_catalog.text, p.proname::pg_catalog.text
+SELECT DISTINCT p.proname::pg_catalog.text, n.nspname::pg_catalog.text, COALESCE(l.lanname = 'sql' AND p.oid >= 16384, false)
 FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-WHERE p.proname = ANY ($1::pg_catalog.text::pg_catalog.name[]) AND p.oid >= 16384 AND p.provolatile <> 'i' AND l.lanname NOT IN ('c', 'internal', 'sql')
-  AND p.prosrc ~* '\m(from|join|table|execute|perform|select)\M'
+WHERE p.proname = ANY ($1::pg_catalog.text::pg_catalog.name[])
+  AND (p.oid >= 16384 AND p.provolatile <> 'i' AND l.lanname NOT IN ('c', 'internal')
+      AND CASE WHEN l.lanname = 'sql' THEN p.prosrc = '' OR p.prosrc ~* '\m(from|join|table)\M'
+               ELSE p.prosrc ~* '\m(from|join|table|execute|perform|select)\M' END
+    OR l.lanname IN ('c', 'internal') AND p.proname = ANY ($2::pg_catalog.text::pg_catalog.name[]))
 ORDER BY 1, 2`
 
-// findFunctions notes the functions that the user's text calls and that may
-// read tables of which the statement says nothing.
-func (t *Target) findFunctions(ctx context.Context, q Querier) error {
+// queryRunners are functions written in C that run a query which they are
+// given, or read a table of which they are given the name: those of Postgres
+// and of the extensions that come with it. Those of remoteRunners run it on a
+// connection of their own.
+var (
+	queryRunners = words(`query_to_xml query_to_xml_and_xmlschema cursor_to_xml table_to_xml table_to_xml_and_xmlschema
+		schema_to_xml schema_to_xml_and_xmlschema database_to_xml database_to_xml_and_xmlschema ts_stat ts_rewrite
+		crosstab crosstab2 crosstab3 crosstab4 crosstabn connectby xpath_table`)
+	remoteRunners = words(`dblink dblink_fetch dblink_get_result dblink_exec`)
+)
+
+// callsIn are the names before a parenthesis.
+func callsIn(tokens []token) map[string]bool {
+	called := map[string]bool{}
+	for i := 1; i < len(tokens); i++ {
+		if tokens[i].is("(") && tokens[i-1].name() {
+			called[tokens[i-1].val] = true
+		}
+	}
+	return called
+}
+
+// findFunctions warns of the functions that the user's text, or a view that it
+// reads, calls and that may read tables of which the statement says nothing.
+func (t *Target) findFunctions(ctx context.Context, q Querier, plan *planNode) error {
 	tokens, err := lex(t.where)
 	if t.stmt != nil {
 		tokens = t.stmt.tokens
@@ -833,19 +858,64 @@ func (t *Target) findFunctions(ctx context.Context, q Querier) error {
 	if err != nil {
 		return err
 	}
-	called := map[string]bool{}
-	for i := 1; i < len(tokens); i++ {
-		if tokens[i].is("(") && tokens[i-1].name() {
-			called[tokens[i-1].val] = true
+	by := map[string]string{} // what calls it: the first view, "" for the text itself
+	for name := range callsIn(tokens) {
+		by[name] = ""
+	}
+	var views []uint32
+	for _, r := range t.Lock {
+		if r.Kind == View {
+			views = append(views, r.OID)
 		}
 	}
-	if len(called) == 0 {
+	if len(views) > 0 {
+		texts, err := collect(ctx, q, viewTextQuery, refText, oidArray(views))
+		if err != nil {
+			return err
+		}
+		for _, v := range texts {
+			tokens, err := lex(v.text)
+			if err != nil {
+				continue // the server's own text, in words that are not known here
+			}
+			for name := range callsIn(tokens) {
+				if _, ok := by[name]; !ok {
+					by[name] = v.name
+				}
+			}
+		}
+	}
+	if len(by) == 0 {
 		return nil
 	}
-	t.functions, err = collect(ctx, q, readingFunctionsQuery, func(row pgx.CollectableRow) (string, error) {
-		var schema, name string
-		err := row.Scan(&schema, &name)
-		return display(schema) + "." + display(name), err
-	}, textArray(keys(called)))
-	return err
+	var names, runners []string
+	for name := range by {
+		names = append(names, name)
+		if queryRunners[name] || remoteRunners[name] {
+			runners = append(runners, name)
+		}
+	}
+	type reader struct {
+		Name, Schema string
+		SQL          bool
+	}
+	found, err := collect(ctx, q, readingFunctionsQuery, pgx.RowToStructByPos[reader], textArray(names), textArray(runners))
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		if f.SQL && !plan.calls(f.Name) {
+			continue
+		}
+		name := display(f.Schema) + "." + display(f.Name)
+		if view := by[f.Name]; view != "" {
+			name += ", which view " + view + " calls,"
+		}
+		if remoteRunners[f.Name] {
+			t.warnings = append(t.warnings, fmt.Sprintf("function %s reads by a connection of its own: its rows are not those of the snapshot", name))
+		} else {
+			t.warnings = append(t.warnings, fmt.Sprintf("function %s may read tables that are not locked: rows of one that is truncated or rewritten meanwhile would be missing", name))
+		}
+	}
+	return nil
 }
