@@ -40,13 +40,13 @@ func run() int {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	signal.Ignore(syscall.SIGXFSZ) // a file beyond ulimit -f: the write fails, and says which
 
-	args := os.Args[1:]
+	args, alias := os.Args[1:], ""
 	if filepath.Base(os.Args[0]) == "extract-catalog" { // a link to the program, for those who type the old tool's name
-		args = append([]string{"butler"}, args...)
+		args, alias = append([]string{"butler"}, args...), "extract-catalog"
 	}
 	return cli.Run(ctx, args, cli.Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Getenv: takePG(), Terminal: terminal(os.Stderr),
+		Getenv: takePG(), Terminal: terminal(os.Stderr), Alias: alias,
 	})
 }
 

@@ -61,7 +61,7 @@ func (s source) openConfig(repo string) (*repoConfig, error) {
 	file, err := s.configFile(target)
 	if err != nil {
 		if labelMiss != "" {
-			return nil, fail(labelMiss, err)
+			return nil, fail(labelMiss+"; as a path", err)
 		}
 		return nil, fail("label for "+redactURI(target), err)
 	}
@@ -71,7 +71,7 @@ func (s source) openConfig(repo string) (*repoConfig, error) {
 		if errors.Is(err, fs.ErrNotExist) && loader.files == 1 {
 			err = fmt.Errorf("there is no %s", file)
 			if labelMiss != "" {
-				return nil, fail(labelMiss, err)
+				return nil, fail(labelMiss+"; as a path", err)
 			}
 		}
 		return nil, fail("cannot read the configuration", err)
@@ -102,7 +102,7 @@ func (s source) lookUpLabel(repo string) (target, miss, file string) {
 	var err error
 	switch {
 	case indexURI == "" && inline == "":
-		return repo, "", ""
+		return repo, "no label, for neither DAF_BUTLER_REPOSITORY_INDEX nor DAF_BUTLER_REPOSITORIES is set", ""
 	case indexURI != "" && inline != "":
 		return repo, "labels cannot be looked up, because both DAF_BUTLER_REPOSITORY_INDEX and DAF_BUTLER_REPOSITORIES are set", ""
 	case inline != "":

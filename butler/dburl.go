@@ -96,7 +96,11 @@ func (c *repoConfig) dbURL(getenv func(string) string) (dbURL, []string, error) 
 	if u.dialect == "sqlite" || u.host == "" || u.database == "" {
 		return u, nil, nil
 	}
+	own := u.password
 	tried, err := u.applyAuthList(getenv)
+	if own != "" && own == u.password {
+		tried = append(tried, "the password that the configuration has")
+	}
 	return u, tried, err
 }
 

@@ -76,7 +76,7 @@ func Open(ctx context.Context, o Options) (*Extraction, error) {
 		if errors.As(err, &usage) || ctx.Err() != nil {
 			return nil, err
 		}
-		return nil, &RepoError{Repo: o.Repo, Reason: "cannot list datasets", Err: err}
+		return nil, &RepoError{Repo: o.Repo, Reason: "cannot list datasets", Err: explain(err)}
 	}
 	return &Extraction{guarded: cfg.guard(r.file), opt: o, stores: cfg.datastores, listing: l, opener: &opener{maps: o.PathMaps, memory: o.Memory / 4}, known: make([]known, len(l.refs))}, nil
 }
@@ -257,6 +257,7 @@ type probe struct {
 	absent  []string      // columns that were asked for and are not there
 	err     error
 	table   *table // closed; its index, extra and columns count
+	fail    func(error) error
 }
 
 func (e *Extraction) prepare(ctx context.Context) error {
@@ -303,14 +304,14 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 			if err := p.describes(); err == nil && fallback == nil {
 				fallback, fallbackName = p, name
 			} else if err != nil && reason == "" {
-				reason = "no dataset has a row left, and the schema of the first cannot be had: " + e.fail(i, p.table.file.shown, err).Error()
+				reason = "no dataset has a row left, and the schema of the first cannot be had: " + p.fail(err).Error()
 			}
 		default:
 			if err := e.admissible(i, p); err != nil {
 				return false, err
 			}
-			if err := m.add(p.columns, p.table, name); err != nil {
-				return false, e.fail(i, p.table.file.shown, err)
+			if err := m.add(p.columns, p.table, name, p.fail); err != nil {
+				return false, err
 			}
 			if m.tables == 1 {
 				e.first = name
@@ -322,7 +323,7 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 	if err := e.probeAll(ctx, take); err != nil {
 		return err
 	}
-	if m.tables == 0 && fallback == nil && e.opt.Where != "" {
+	if m.tables == 0 && fallback == nil && reason == "" && e.opt.Where != "" {
 		var err error
 		if fallback, fallbackName, err = e.beyondWhere(ctx); err != nil {
 			return err
@@ -330,7 +331,7 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 	}
 	if m.tables == 0 && fallback != nil {
 		e.first = fallbackName
-		if err := m.add(fallback.columns, fallback.table, fallbackName); err != nil {
+		if err := m.add(fallback.columns, fallback.table, fallbackName, fallback.fail); err != nil {
 			return err
 		}
 	}
@@ -350,16 +351,17 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 	cs, leftOut := m.result()
 	for _, n := range e.opt.Columns {
 		if !slices.ContainsFunc(m.columns, func(c mergedColumn) bool { return c.name == n }) {
-			return &UsageError{Option: "columns", Reason: fmt.Sprintf("no dataset has a column %s", quoteName(n))}
+			err := errMissingColumn(n, m.firstTable)
+			if m.tables > 1 {
+				err = &columnError{n, fmt.Errorf("none of the %d datasets with rows has such a column (here there are: %s)", m.tables, columnNames(m.firstTable.columns))}
+			}
+			return m.failFirst(err)
 		}
 	}
 	if len(e.opt.Columns) > 0 { // a union may have found them in another order
 		slices.SortStableFunc(cs, func(a, b tableColumn) int {
 			return slices.Index(e.opt.Columns, a.name) - slices.Index(e.opt.Columns, b.name)
 		})
-	}
-	if len(cs) == 0 {
-		return &UsageError{Option: "schema-mode", Reason: "the datasets have no column in common"}
 	}
 	e.leftOut = map[string]bool{}
 	for _, n := range leftOut {
@@ -372,6 +374,13 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 	}
 	var err error
 	e.out, err = newOutSchema(cs, m.index, extra, dims)
+	if clash, ok := errors.AsType[*columnError](err); ok {
+		for _, c := range m.columns {
+			if c.name == clash.column {
+				return c.fail(err)
+			}
+		}
+	}
 	return err
 }
 
@@ -494,7 +503,7 @@ func (e *Extraction) probe(ctx context.Context, r *rowReader, i int) *probe {
 	case gone:
 		return &probe{known: known{sure: true, kind: missing}}
 	}
-	p := &probe{table: t, known: known{sure: true, rows: t.rows}}
+	p := &probe{table: t, fail: func(err error) error { return e.fail(i, t.file.shown, err) }, known: known{sure: true, rows: t.rows}}
 	t.recallUnits()
 	p.known.kind, err = r.hasHit(ctx, t)
 	p.columns, p.absent = t.selectColumns(e.opt.Columns)
@@ -502,7 +511,7 @@ func (e *Extraction) probe(ctx context.Context, r *rowReader, i int) *probe {
 		err = cerr
 	}
 	if err != nil {
-		p.err = e.fail(i, t.file.shown, err)
+		p.err = p.fail(err)
 	}
 	return p
 }

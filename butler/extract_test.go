@@ -218,9 +218,9 @@ func TestMissing(t *testing.T) {
 	if s.Missing != 2 || s.Written != 4 || len(c.groups) != 4 {
 		t.Errorf("%+v", s)
 	}
-	// Everything missing: nothing gives a schema.
+	// Everything missing: what the condition leaves out gives the schema.
 	o.Collections, o.Where = []string{"u/me/run2"}, "visit = 4"
-	if c, s := mustExtract(t, o); c != nil || s.Missing != 1 || s.Metadata != nil {
+	if c, s := mustExtract(t, o); c == nil || c.schema.NumFields() != 21 || s.Missing != 1 || s.Rows != 0 {
 		t.Errorf("%v %+v", c, s)
 	}
 }
@@ -858,12 +858,13 @@ func TestColumns(t *testing.T) {
 	}{
 		{[]string{"A"}, Strict, "visit: 1} in run u/me/run1, file " + cat.repo + "/made/1.parq, column A: no such column (there are: diaSourceId, a, b, time)"},
 		{[]string{"a", "other"}, Strict, "column other: no such column"},
-		{[]string{"zz"}, Union, "columns: no dataset has a column zz"},
-		{[]string{"zz"}, Intersect, "columns: no dataset has a column zz"},
+		{[]string{"zz"}, Union, "visit: 1} in run u/me/run1, file " + cat.repo + "/made/1.parq, column zz: none of the 2 datasets with rows has such a column (here there are: diaSourceId, a, b, time)"},
+		{[]string{"zz", "a"}, Intersect, "made/1.parq, column zz: none of the 2 datasets"},
+		{[]string{"zz"}, Intersect, "made/1.parq: it has none of the columns that were asked for"},
 		{[]string{"time"}, Union, "column time: of type time64[us]"},
 		{[]string{"a", "a"}, Strict, "columns: a is named twice"},
 		{[]string{""}, Strict, "columns: a column without a name"},
-		{[]string{"other"}, Intersect, "no column in common"},
+		{[]string{"other"}, Intersect, "made/1.parq: it has none of the columns that were asked for"},
 	} {
 		o.Columns, o.SchemaMode = c.columns, c.mode
 		if _, _, err := extract(t, o); err == nil || !strings.Contains(err.Error(), c.err) {
@@ -903,10 +904,14 @@ func TestAddDataID(t *testing.T) {
 	}
 	cat.add(t, record(t, nil, "a", []int64{3}, "visit", []int64{7}))
 	o.Where = "visit = 3"
-	var usage *UsageError
-	if _, _, err := extract(t, o); !errors.As(err, &usage) || !strings.Contains(err.Error(), "add-data-id: the tables have a column visit already") {
-		t.Error(err)
+	for _, mode := range []SchemaMode{Strict, Union, Intersect} {
+		o.SchemaMode = mode
+		var de *DatasetError
+		if _, _, err := extract(t, o); !errors.As(err, &de) || de.Column != "visit" || de.DataID != "{instrument: 'Cam1', visit: 3}" || de.File == "" || !strings.Contains(err.Error(), "the table has a column of this name already") {
+			t.Error(err)
+		}
 	}
+	o.SchemaMode = Strict
 	o.Columns = []string{"a"}
 	if got, _ := mustExtract(t, o); fmt.Sprint(got.cells["visit"]) != "[3]" {
 		t.Errorf("%v", got.cells)

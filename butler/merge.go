@@ -129,7 +129,7 @@ func newOutSchema(cs []tableColumn, index string, extra []*yaml.Node, dims []*el
 	}
 	for i, e := range dims {
 		if slices.ContainsFunc(cs, func(c tableColumn) bool { return c.name == e.name }) {
-			return nil, &UsageError{Option: "add-data-id", Reason: fmt.Sprintf("the tables have a column %s already (leave it out by naming the columns that are wanted)", quoteName(e.name))}
+			return nil, &columnError{e.name, errors.New("the data ID cannot be added, for the table has a column of this name already (leave it out by naming the columns that are wanted)")}
 		}
 		c := tableColumn{name: e.name, declared: -1, out: arrow.PrimitiveTypes.Int64, numpy: "int64"}
 		if !e.isInt {
@@ -167,27 +167,34 @@ type merger struct {
 	mode    SchemaMode
 	columns []mergedColumn
 	tables  int
-	index   string
-	extra   []*yaml.Node
+	// The first table, its dataset's name, and what makes an error about it.
+	firstTable *table
+	first      string
+	failFirst  func(error) error
+
+	index string
+	extra []*yaml.Node
 }
 
 type mergedColumn struct {
 	tableColumn
-	seen  int    // in how many tables
-	first string // the first of them, for messages
-	split bool   // it has two types
+	seen  int               // in how many tables
+	first string            // the first of them, for messages
+	fail  func(error) error // makes an error about that first one
+	split bool              // it has two types
 }
 
-// add takes one table's columns; in the mode Union two types of a column are an error.
-func (m *merger) add(cs []tableColumn, t *table, shown string) error {
+// add takes one table's columns, of a dataset called shown that fail makes errors about; in the mode Union two types of a
+// column are an error, and in the mode Intersect it is one when no column is left.
+func (m *merger) add(cs []tableColumn, t *table, shown string, fail func(error) error) error {
 	m.tables++
 	if m.tables == 1 {
-		m.index, m.extra = t.index, t.extra
+		m.index, m.extra, m.first, m.firstTable, m.failFirst = t.index, t.extra, shown, t, fail
 	}
 	for _, c := range cs {
 		at := slices.IndexFunc(m.columns, func(x mergedColumn) bool { return x.name == c.name })
 		if at < 0 {
-			m.columns = append(m.columns, mergedColumn{tableColumn: c, seen: 1, first: shown})
+			m.columns = append(m.columns, mergedColumn{tableColumn: c, seen: 1, first: shown, fail: fail})
 			continue
 		}
 		have := &m.columns[at]
@@ -197,16 +204,25 @@ func (m *merger) add(cs []tableColumn, t *table, shown string) error {
 		}
 		have.split = true
 		if m.mode == Union {
-			return &columnError{c.name, fmt.Errorf("%s here and %s in %s: a union cannot have both", c.out, have.out, have.first)}
+			return fail(&columnError{c.name, fmt.Errorf("%s here and %s in %s: a union cannot have both", c.out, have.out, have.first)})
 		}
+	}
+	if m.mode == Intersect && !slices.ContainsFunc(m.columns, m.common) {
+		if m.tables == 1 {
+			return fail(errors.New("it has none of the columns that were asked for"))
+		}
+		return fail(fmt.Errorf("the datasets have no column in common: with this one none is left of those of %s and what follows it", m.first))
 	}
 	return nil
 }
 
+// common tells whether all tables up to now have a column, with one type.
+func (m *merger) common(c mergedColumn) bool { return c.seen == m.tables && !c.split }
+
 // result gives the columns of the output, and the names of those that were left out.
 func (m *merger) result() (cs []tableColumn, leftOut []string) {
 	for _, c := range m.columns {
-		if m.mode == Intersect && (c.seen < m.tables || c.split) {
+		if m.mode == Intersect && !m.common(c) {
 			leftOut = append(leftOut, c.name)
 			continue
 		}

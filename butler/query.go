@@ -875,7 +875,7 @@ func (r *registry) records(ctx context.Context, l *listing, table string, take f
 				ids[i] = part[i].id.String()
 			}
 			if err := selectRecords().add(" WHERE f.dataset_id = ANY (").arg(ids).add("::uuid[])").each(ctx, take); err != nil {
-				return explainPermission(err)
+				return err
 			}
 		}
 		return nil

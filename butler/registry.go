@@ -18,7 +18,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	_ "modernc.org/sqlite" // the pure-Go SQLite driver
+	"modernc.org/sqlite" // the pure-Go SQLite driver
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // registry is an open read-only transaction on a repository's database, with what must be known to query it.
@@ -49,9 +50,9 @@ func openRegistry(ctx context.Context, c *repoConfig, getenv func(string) string
 	}
 	r := &registry{}
 	if u.dialect == "sqlite" {
-		err = r.openSQLite(ctx, u)
+		err = r.openSQLite(ctx, u, log)
 	} else {
-		err = r.openPostgres(ctx, u, tried, c.namespace)
+		err = r.openPostgres(ctx, u, tried, c.namespace, getenv)
 	}
 	if err == nil {
 		err = r.check(ctx, c, log)
@@ -88,12 +89,15 @@ func (r *registry) count(ctx context.Context, query string, args ...any) (n int6
 // sqliteBusyTimeout is how long a query waits for a writer; Python waits as long.
 const sqliteBusyTimeout = 60 * time.Second
 
+// quietWait is how long a query may take before people are told that it waits.
+const quietWait = 3 * time.Second
+
 // openSQLite opens the file so that nothing is created beside it.
 //
 // mode=ro creates no rollback journal, but on a database in WAL mode it would create the -wal and -shm files, or fail in
 // a directory where it cannot. A WAL database without a log holds all its content itself and is opened as immutable. One
 // with a log can only be read together with it, through the -shm of whoever writes.
-func (r *registry) openSQLite(ctx context.Context, u dbURL) error {
+func (r *registry) openSQLite(ctx context.Context, u dbURL, log *slog.Logger) error {
 	path, err := u.sqlitePath()
 	if err != nil {
 		return err
@@ -103,6 +107,10 @@ func (r *registry) openSQLite(ctx context.Context, u dbURL) error {
 	if err != nil {
 		return err
 	}
+	notice := time.AfterFunc(quietWait, func() {
+		log.Warn(fmt.Sprintf("waiting up to %v for another program that is writing to the registry", sqliteBusyTimeout), "registry", path)
+	})
+	defer notice.Stop() // whoever has read once is waited for by writers
 	shared := true
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?mode=ro&_pragma=temp_store(memory)&_pragma=query_only(1)"
 	if wal {
@@ -119,14 +127,14 @@ func (r *registry) openSQLite(ctx context.Context, u dbURL) error {
 		}
 	}
 	if r.session, err = beginSQLite(ctx, dsn+"&_pragma=busy_timeout("+strconv.FormatInt(sqliteBusyTimeout.Milliseconds(), 10)+")"); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", path, explain(err))
 	}
 	if shared {
 		r.second = func(ctx context.Context) (session, error) { return beginSQLite(ctx, dsn+"&_pragma=busy_timeout(0)") }
 	}
 	n, err := r.count(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'butler_attributes'")
 	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+		return fmt.Errorf("%s: %w", path, explain(err))
 	}
 	if n == 0 {
 		return fmt.Errorf("%s has no table butler_attributes: no Butler registry, or one from before 2021", path)
@@ -238,7 +246,7 @@ func sqliteUsesWAL(path string) (bool, error) {
 
 // openPostgres connects and begins REPEATABLE READ, READ ONLY. Every statement is sent whole, none prepared under a
 // name: between us and the server there may be a pooler that gives each transaction another connection.
-func (r *registry) openPostgres(ctx context.Context, u dbURL, tried []string, namespace string) error {
+func (r *registry) openPostgres(ctx context.Context, u dbURL, tried []string, namespace string, getenv func(string) string) error {
 	cfg, err := pgx.ParseConfig(u.conninfo())
 	if err != nil {
 		return &ConnectError{Server: u.String(), Tried: tried, Err: hidePassword(err, u.password)}
@@ -248,9 +256,7 @@ func (r *registry) openPostgres(ctx context.Context, u dbURL, tried []string, na
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "fast-export"
 	}
-	if cfg.Password == "" {
-		tried = append(tried, "PGPASSWORD", "PGPASSFILE or ~/.pgpass", "PGSERVICE")
-	}
+	tried = append(tried, passwordSource(u, cfg, getenv)...)
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return &ConnectError{Server: u.String(), Tried: tried, Err: hidePassword(err, cfg.Password)}
@@ -281,6 +287,23 @@ func (r *registry) openPostgres(ctx context.Context, u dbURL, tried []string, na
 		return fmt.Errorf("schema %s of %s has no table butler_attributes: no Butler registry, check registry.namespace in butler.yaml", quoteName(namespace), u)
 	}
 	return nil
+}
+
+// passwordSource says where the password of a connection is from, or where one was looked for beside the list of credentials.
+func passwordSource(u dbURL, cfg *pgx.ConnConfig, getenv func(string) string) []string {
+	file := "~/.pgpass"
+	if name := getenv("PGPASSFILE"); name != "" {
+		file = "PGPASSFILE " + name
+	}
+	switch {
+	case cfg.Password == "":
+		return []string{"no password in the configuration, PGPASSWORD or PGSERVICE", file + " (no line fits)"}
+	case cfg.Password == u.password:
+		return nil // the list of credentials or the configuration has it, and is named already
+	case cfg.Password == getenv("PGPASSWORD"):
+		return []string{"a password from PGPASSWORD"}
+	}
+	return []string{"a password from " + file + " or PGSERVICE"}
 }
 
 // postgresSession is a Postgres connection inside its transaction.
@@ -540,7 +563,7 @@ func (r *registry) check(ctx context.Context, c *repoConfig, log *slog.Logger) e
 		return err
 	})
 	if err != nil {
-		return explainPermission(err)
+		return explain(err)
 	}
 	if len(attributes) == 0 {
 		return errors.New("butler_attributes is empty: the repository is too old, or was never finished")
@@ -614,11 +637,28 @@ func parseVersion(s string) (major, minor int, ok bool) {
 	return n[0], n[1], true
 }
 
-// explainPermission adds what to do to the server's refusal of a table.
-func explainPermission(err error) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "42501" {
-		return fmt.Errorf("%w (ask for SELECT on the registry's schema)", err)
+// explain adds what it means, or what to do, where a database's own words do not tell.
+func explain(err error) error {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pg.Code {
+		case "42501":
+			return fmt.Errorf("%w (ask for SELECT on the registry's schema)", err)
+		case "42P01", "42703", "42883": // undefined table, column, function or operator
+			return unsupportedRegistry(err)
+		}
+		return err
+	}
+	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
+		switch {
+		case lite.Code()&0xff == sqlite3.SQLITE_BUSY || lite.Code()&0xff == sqlite3.SQLITE_LOCKED:
+			return fmt.Errorf("another program was writing to the registry and did not end within %v, try again when it has: %w", sqliteBusyTimeout, err)
+		case strings.Contains(lite.Error(), "no such table") || strings.Contains(lite.Error(), "no such column"):
+			return unsupportedRegistry(err)
+		}
 	}
 	return err
+}
+
+func unsupportedRegistry(err error) error {
+	return fmt.Errorf("unsupported registry, it lacks what the versions of its managers promise (half made or migrated, or damaged): %w", err)
 }

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -499,3 +500,61 @@ func TestPackedKeys(t *testing.T) {
 		t.Error("nothing does not fit")
 	}
 }
+
+// TestLockedRegistry reads while somebody writes: it tells that it waits, and goes on once it can.
+func TestLockedRegistry(t *testing.T) {
+	t.Parallel()
+	repo, _ := plainRepo(t)
+	file := filepath.Join(repo, "gen3.sqlite3")
+	db, err := sql.Open("sqlite", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	if _, err := db.Exec("BEGIN EXCLUSIVE"); err != nil {
+		t.Fatal(err)
+	}
+	s, err := beginSQLite(t.Context(), "file:"+file+"?mode=ro&_pragma=busy_timeout(0)")
+	if err == nil {
+		err = s.each(t.Context(), "SELECT count(*) FROM butler_attributes", nil, func([]any) error { return nil })
+		_ = s.close()
+	}
+	if said := explain(err); said == nil || !strings.Contains(said.Error(), "another program was writing to the registry") || !strings.Contains(said.Error(), "try again") {
+		t.Errorf("locked: %v", said)
+	}
+	o := sources(repo, "u/me/run1")
+	var lines []string
+	o.Log = slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) {
+		lines = append(lines, string(b))
+		if _, err := db.Exec("ROLLBACK"); err != nil {
+			t.Error(err)
+		}
+		return len(b), nil
+	}), nil))
+	e, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if len(lines) != 1 || !strings.Contains(lines[0], "waiting up to 1m0s for another program that is writing to the registry") || !strings.Contains(lines[0], file) {
+		t.Errorf("%q", lines)
+	}
+}
+
+// TestIncompleteRegistry lacks tables and columns that its managers' versions promise.
+func TestIncompleteRegistry(t *testing.T) {
+	t.Parallel()
+	for _, statement := range []string{"DROP TABLE dataset_type", "DROP TABLE file_datastore_records", "DROP TABLE collection", "ALTER TABLE dataset_type RENAME COLUMN storage_class TO other"} {
+		repo, _ := plainRepo(t)
+		change(t, repo, "PRAGMA foreign_keys = off", statement)
+		var re *RepoError
+		if _, err := Open(t.Context(), sources(repo, "u/me/run1")); !errors.As(err, &re) || !strings.Contains(err.Error(), "unsupported registry") || !strings.Contains(err.Error(), "no such ") {
+			t.Errorf("%s: %v", statement, err)
+		}
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }

@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"fast-export/butler"
 	"fast-export/internal/export"
@@ -70,7 +73,7 @@ func (o *butlerOptions) addFlags(f *flags) {
 	f.BoolVar(&o.opt.AddDataID, "add-data-id", false, "the dimensions' values as further columns")
 
 	f.group("Output")
-	f.Var(parsed[parquetw.Compression]{&o.compression, parquetw.ParseCompression, "zstd:1", "codec"}, "compression", "`CODEC` zstd[:level], snappy, gzip[:level], lz4 or none")
+	f.Var(parsed[parquetw.Compression]{&o.compression, pyarrowCompression, "zstd:1", "codec"}, "compression", "`CODEC` zstd[:level], snappy, gzip[:level], lz4 or none")
 	f.BoolVar(&o.overwrite, "overwrite", false, "replace what stands at OUTPUT even if it is no Parquet file")
 	f.BoolVar(&o.noClobber, "no-clobber", false, "replace nothing, a Parquet file neither")
 	f.StringVar(&o.manifest, "manifest", "", "`FILE` tell of the file, its hash and what was read, as JSON")
@@ -112,7 +115,7 @@ func (o *butlerOptions) finalize(a *app, f *flags) (export.Catalog, error) {
 	var c export.Catalog
 	args := f.Args()
 	if len(args) < len(f.takes) {
-		return c, usagef("fast-export butler OUTPUT REPO COLLECTION, or --help", "%s is missing", f.takes[len(args)])
+		return c, usagef(cmp.Or(a.Alias, "fast-export butler")+" OUTPUT REPO COLLECTION, or --help", "%s is missing", f.takes[len(args)])
 	}
 	for i, v := range args {
 		if strings.TrimSpace(v) == "" {
@@ -172,7 +175,7 @@ func (o *butlerOptions) butler(ctx context.Context, a *app, f *flags) error {
 	res, err := export.ExtractCatalog(ctx, c)
 	if err != nil {
 		show.Close()
-		return err
+		return outputHint(err)
 	}
 	for _, w := range res.Summary.Warnings {
 		show.Report(progress.Warning{Text: w})
@@ -184,6 +187,72 @@ func (o *butlerOptions) butler(ctx context.Context, a *app, f *flags) error {
 		}
 	}
 	return a.print(catalogSummary(c, res))
+}
+
+// butlerVerdict judges the errors of the butler package, false for all others.
+func butlerVerdict(err error) (verdict, bool) {
+	if e, ok := errors.AsType[*butler.UsageError](err); ok {
+		return verdict{code: codeUsage, message: e.Error()}, true
+	}
+	if e, ok := errors.AsType[*butler.FilterError](err); ok {
+		v := verdict{code: codeValue, message: e.Error(), hint: "every id must be a whole number that fits 64 bits, or a text of its digits"}
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			v.hint = "may this user read it?"
+		case e.Type != "": // it is about the ids
+		case e.Column != "" && e.Err == nil:
+			v.hint = "--filter-column names the column of ids, as the file spells it"
+		default:
+			v.hint = "--filter-ids takes a Parquet file with a column of ids"
+		}
+		return v, true
+	}
+	if e, ok := errors.AsType[*butler.DatasetError](err); ok {
+		v := verdict{code: codeButler, message: e.Error()}
+		if e.Missing {
+			v.hint = "--skip-missing goes on past what is not there"
+		}
+		return v, true
+	}
+	r, ok := errors.AsType[*butler.RepoError](err)
+	if !ok {
+		return verdict{}, false
+	}
+	c, ok := errors.AsType[*butler.ConnectError](err)
+	if !ok {
+		return verdict{code: codeButler, message: message(err)}, true
+	}
+	v := verdict{code: codeConnect, message: c.Error(), hint: "registry.db in the repository's butler.yaml names the server: is it running, and can it be reached from here?"}
+	tries := findAll[*pgconn.ConnectError](err)
+	if len(tries) > 0 {
+		v.message = "the registry at " + c.Server + ": " + connectVerdict(tries).message
+	}
+	v.message = "butler repository " + quoteArg(r.Repo) + ": " + v.message
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch {
+		case strings.HasPrefix(pg.Code, "28"):
+			v.hint = "tried: " + strings.Join(c.Tried, "; ") + ". Credentials come from db-auth.yaml (LSST_DB_AUTH, or ~/.lsst), else from PGPASSWORD, PGPASSFILE or ~/.pgpass"
+		case pg.Code == "53300" || pg.Code == "57P03":
+			v.hint = "try again later"
+		default:
+			v.hint = "registry.db in the repository's butler.yaml names the server and the database"
+		}
+	}
+	return v, true
+}
+
+// outputHint is err with a hint that names what this command calls its output.
+func outputHint(err error) error {
+	if v := judge(err); strings.Contains(v.hint, "--out") && v.code == codeTarget {
+		v.hint = strings.NewReplacer("choose another place by --out and --temp-dir", "choose another place for OUTPUT or --temp-dir", "--out", "OUTPUT").Replace(v.hint)
+		return &hinted{errors.New(v.message), v.code, v.hint}
+	}
+	return err
+}
+
+// pyarrowCompression takes the codecs as pyarrow spells them too, in any case.
+func pyarrowCompression(s string) (parquetw.Compression, error) {
+	return parquetw.ParseCompression(strings.ToLower(s))
 }
 
 // lendPG gives the libpq variables back to the process: the registry's credentials follow libpq, which pgx reads by itself.
@@ -199,7 +268,7 @@ func lendPG(getenv func(string) string) {
 func (o *butlerOptions) list(ctx context.Context, a *app, c export.Catalog) (err error) {
 	e, err := export.ListCatalog(ctx, c)
 	if err != nil {
-		return err
+		return outputHint(err)
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
 	var b strings.Builder

@@ -123,3 +123,83 @@ func TestButlerNothing(t *testing.T) {
 		t.Errorf("without one: %+v", got)
 	}
 }
+
+// TestButlerLogin is refused by a registry's server.
+func TestButlerLogin(t *testing.T) {
+	t.Parallel()
+	srv := pgtest.Start(t, pgtest.Config{TCP: true, HBA: []string{"host all reader 127.0.0.1/32 scram-sha-256"}})
+	srv.Psql(t, "postgres", "CREATE ROLE reader LOGIN PASSWORD 'right one'")
+	repo, out := t.TempDir(), filepath.Join(t.TempDir(), "out.parquet")
+	for _, c := range []struct {
+		user, port string
+		hints      []string
+	}{
+		{"reader", fmt.Sprint(srv.Port), []string{"tried: /", "/.lsst/db-auth.yaml (not there); ", "no password in the configuration, PGPASSWORD or PGSERVICE", "(no line fits)", "LSST_DB_AUTH", "PGPASSFILE"}},
+		{"reader:wrong%20one", fmt.Sprint(srv.Port), []string{"/.lsst/db-auth.yaml (not there); the password that the configuration has. "}},
+		{"reader:wrong%20one", "1", []string{"registry.db in the repository's butler.yaml"}},
+	} {
+		config := "registry: {db: 'postgresql://" + c.user + "@127.0.0.1:" + c.port + "/postgres'}\n"
+		if err := os.WriteFile(filepath.Join(repo, "butler.yaml"), []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got := call(t, nil, "butler", out, repo, "*", "--silent")
+		if got.code != codeConnect || !strings.HasPrefix(got.stderr, "error: butler repository "+repo+": the registry at postgresql://reader") || strings.Count(got.stderr, "\n") != 2 {
+			t.Errorf("%+v", got)
+		}
+		for _, want := range c.hints {
+			if _, hint, _ := strings.Cut(got.stderr, "\nhint: "); !strings.Contains(hint, want) {
+				t.Errorf("%s\nis without %q", got.stderr, want)
+			}
+		}
+		for _, not := range []string{"--password", "--host", "wrong one", "wrong%20one"} {
+			if strings.Contains(got.stderr, not) {
+				t.Errorf("%s\nhas %s", got.stderr, not)
+			}
+		}
+	}
+}
+
+// TestButlerWords looks at what people are told: hints that fit, the program's own name, codecs as pyarrow spells them.
+func TestButlerWords(t *testing.T) {
+	t.Parallel()
+	repo, dir := unpackRepo(t, "sqlite_plain"), t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	writeIDs(t, at("ids.parquet"), "2000000000001")
+	if err := os.WriteFile(at("junk"), []byte("junk"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		code int
+		says []string
+		args []string
+	}{
+		{codeValue, []string{"gone", "hint: --filter-ids takes a Parquet file"}, []string{at("o"), repo, "u/me/run1", "--filter-ids", at("gone")}},
+		{codeValue, []string{"junk", "hint: --filter-ids takes a Parquet file"}, []string{at("o"), repo, "u/me/run1", "--filter-ids", at("junk"), "--dry-run"}},
+		{codeValue, []string{"column nope", "hint: --filter-column names"}, []string{at("o"), repo, "u/me/run1", "--filter-ids", at("ids.parquet"), "--filter-column", "nope"}},
+		{codeTarget, []string{"hint: give another OUTPUT, or --overwrite"}, []string{at("junk"), repo, "u/me/run1"}},
+		{codeTarget, []string{"hint: give another OUTPUT, or --overwrite"}, []string{at("junk"), repo, "u/me/run1", "--dry-run"}},
+		{codeButler, []string{"no label, for neither DAF_BUTLER_REPOSITORY_INDEX nor DAF_BUTLER_REPOSITORIES is set", "as a path: there is no /nonexistent/butler.yaml"}, []string{at("o"), "/nonexistent", "u/me/run1"}},
+		{codeUsage, []string{`"brotli" is none of zstd`}, []string{at("o"), repo, "u/me/run1", "--compression", "BROTLI"}},
+	} {
+		got := call(t, nil, append([]string{"butler"}, c.args...)...)
+		for _, want := range c.says {
+			if got.code != c.code || !strings.Contains(got.stderr, want) || strings.Contains(got.stderr, "--out,") {
+				t.Errorf("%v: %+v, want %d and %q", c.args, got, c.code, want)
+			}
+		}
+	}
+	for _, codec := range []string{"ZSTD", "SNAPPY", "Gzip", "LZ4", "NONE", "ZSTD:3"} {
+		if got := call(t, nil, "butler", at("c.parquet"), repo, "u/me/run1", "--silent", "--compression", codec); got.code != 0 {
+			t.Errorf("%s: %+v", codec, got)
+		}
+	}
+	got := call(t, nil, "butler", at("p.parquet"), repo, "u/me/run1", "--progress", "json")
+	if got.code != 0 || !strings.Contains(got.stderr, `"est_heap_bytes":0,"datasets":`) || !strings.Contains(got.stderr, `"heap_bytes":0,"est_heap_bytes":0,"datasets_done":`) {
+		t.Errorf("progress: %+v", got)
+	}
+	var help bytes.Buffer
+	if code := Run(t.Context(), []string{"butler", "--help"}, Env{Stdout: &help, Stderr: &help, Getenv: vars(dir), Alias: "extract-catalog"}); code != 0 ||
+		!strings.HasPrefix(help.String(), "usage: extract-catalog OUTPUT REPO COLLECTION") || !strings.Contains(help.String(), "  extract-catalog dia_sources.parquet") || strings.Contains(help.String(), "fast-export butler ") {
+		t.Errorf("%d %s", code, help.String())
+	}
+}

@@ -19,6 +19,7 @@ type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Getenv         func(string) string
+	Alias          string     // the name by which the one command that args begin with was called; "": the program's own
 	Terminal       func() int // columns of the terminal behind Stderr, 0 where it is none; nil: none
 }
 
@@ -102,7 +103,7 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 		return err
 	}
 	if help {
-		return a.print(helpText(cmd, f))
+		return a.print(aliased(helpText(cmd, f), cmd, a.Alias))
 	}
 	return run(ctx, a)
 }

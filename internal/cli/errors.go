@@ -16,7 +16,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"fast-export/butler"
 	"fast-export/chunker"
 	"fast-export/copier"
 	"fast-export/internal/export"
@@ -188,6 +187,11 @@ func judge(err error) verdict {
 		return v
 	}
 
+	// What is wrong with a registry's server is told in Butler's words: its commands have no connection flags.
+	if v, ok := butlerVerdict(err); ok {
+		return v
+	}
+
 	// The connection.
 	if _, ok := errors.AsType[*snapshot.NotPostgresError](err); ok {
 		v.code = codeConnect
@@ -253,28 +257,6 @@ func judge(err error) verdict {
 	}
 	if _, ok := errors.AsType[*export.YieldError](err); ok {
 		return verdict{code: codeSnapshot, message: err.Error(), hint: "start again when it is done"}
-	}
-
-	// Butler.
-	if e, ok := errors.AsType[*butler.UsageError](err); ok {
-		return verdict{code: codeUsage, message: e.Error()}
-	}
-	if e, ok := errors.AsType[*butler.FilterError](err); ok {
-		return verdict{code: codeValue, message: e.Error(), hint: "every id must be a whole number that fits 64 bits, or a text of its digits"}
-	}
-	if e, ok := errors.AsType[*butler.DatasetError](err); ok {
-		v := verdict{code: codeButler, message: e.Error()}
-		if e.Missing {
-			v.hint = "--skip-missing goes on past what is not there"
-		}
-		return v
-	}
-	if _, ok := errors.AsType[*butler.RepoError](err); ok {
-		v.code = codeButler
-		if _, ok := errors.AsType[*butler.ConnectError](err); ok {
-			v.code = codeConnect
-		}
-		return v
 	}
 
 	// Values and types.

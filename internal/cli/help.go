@@ -49,6 +49,14 @@ func helpText(c command, f *flags) string {
 	return b.String() + "\n"
 }
 
+// aliased gives a command's help by the name by which it was called, "" for its own.
+func aliased(help string, c command, alias string) string {
+	if alias == "" || c.name == "" {
+		return help
+	}
+	return strings.ReplaceAll(help, "fast-export "+c.name+" ", alias+" ")
+}
+
 // flagForm is a flag as one types it, with its value's name.
 func flagForm(fl *pflag.Flag) string {
 	s := "--" + fl.Name

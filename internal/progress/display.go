@@ -409,6 +409,8 @@ type jsonProgress struct {
 	CopyBytes      int64    `json:"copy_bytes"`
 	HeapBytes      int64    `json:"heap_bytes"`
 	EstHeapBytes   int64    `json:"est_heap_bytes"`
+	DatasetsDone   *int64   `json:"datasets_done,omitempty"`
+	Datasets       *int64   `json:"datasets,omitempty"`
 	SecondsLeft    *float64 `json:"seconds_left"`
 	ChunksDone     int64    `json:"chunks_done"`
 	Chunks         int      `json:"chunks"`
@@ -421,6 +423,10 @@ func (f figures) json(kind string) jsonProgress {
 		Type: kind, ElapsedSeconds: seconds(f.elapsed), Phase: f.phase, Rows: f.rows, RowsPerSecond: float64(int64(f.rowsPerSecond)),
 		CopyBytes: f.copyBytes, HeapBytes: f.heapBytes, EstHeapBytes: f.plan.EstBytes,
 		ChunksDone: f.chunks, Chunks: f.plan.Chunks, FilesDone: f.files, Files: f.plan.Files,
+	}
+	if f.plan.Unit != "" { // no bytes, and there is no other unit than datasets
+		j.HeapBytes, j.EstHeapBytes = 0, 0
+		j.DatasetsDone, j.Datasets = &f.heapBytes, &f.plan.EstBytes
 	}
 	if f.left >= 0 {
 		left := seconds(f.left)
@@ -435,13 +441,18 @@ func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 
 func (d *Display) json(v any) {
 	switch e := v.(type) {
 	case Plan:
+		bytes, datasets := e.EstBytes, (*int64)(nil)
+		if e.Unit != "" {
+			bytes, datasets = 0, &e.EstBytes
+		}
 		v = struct {
 			Type         string `json:"type"`
 			Files        int    `json:"files"`
 			Chunks       int    `json:"chunks"`
 			EstRows      int64  `json:"est_rows"`
 			EstHeapBytes int64  `json:"est_heap_bytes"`
-		}{"plan", e.Files, e.Chunks, e.EstRows, e.EstBytes}
+			Datasets     *int64 `json:"datasets,omitempty"`
+		}{"plan", e.Files, e.Chunks, e.EstRows, bytes, datasets}
 	case Phase:
 		v = struct {
 			Type           string  `json:"type"`
