@@ -119,6 +119,7 @@ func TestUsageErrors(t *testing.T) {
 		{exact("--type-map", "ddpp", "--numeric", "text"), "error: --type-map ddpp and --numeric contradict each other\nhint: --type says it for single columns\n"},
 		{exact("--interval", "struct", "--type-map", "ddpp"), "error: --type-map ddpp and --interval contradict each other\nhint: --type says it for single columns\n"},
 		{exact("--type-map", "ddpp", "--ranges", "struct"), "error: --type-map ddpp and --ranges contradict each other\nhint: --type says it for single columns\n"},
+		{exact("--snapshot", "00000003-1", "--restarts", "2"), "error: --snapshot and --restarts contradict each other: a run begins again with a new snapshot\n"},
 		{exact("--overwrite", "--no-clobber"), "error: --overwrite and --no-clobber contradict each other\n"},
 		{exact("--quiet", "--progress", "json"), "error: --quiet and --progress json contradict each other\n"},
 		{exact("--quiet", "--dry-run"), "error: --quiet would hide all that --dry-run prints\n"},

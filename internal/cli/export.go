@@ -230,6 +230,8 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, *batch, error
 		return export.Config{}, nil, usagef("", "--quiet would hide all that --dry-run prints")
 	case o.snapshotID != "" && o.slot.Enabled():
 		return export.Config{}, nil, usagef("", "--snapshot and a slot contradict each other: each is where the snapshot comes from")
+	case o.snapshotID != "" && o.restarts > 0:
+		return export.Config{}, nil, usagef("", "--snapshot and --restarts contradict each other: a run begins again with a new snapshot")
 	case o.slot.Name != "" && !slotName.MatchString(o.slot.Name):
 		return export.Config{}, nil, usagef("", "--slot %s: a slot's name has 1 to 63 of a-z, 0-9 and _", quoteArg(o.slot.Name))
 	case f.Changed("plugin") && !o.slot.Enabled(), f.Changed("slot-timeout") && !o.slot.Enabled():

@@ -97,11 +97,11 @@ type Result struct {
 	Snapshot  SnapshotInfo
 	Started   time.Time
 	Elapsed   time.Duration
-	CopyBytes int64    // bytes that the server sent
+	CopyBytes int64    // bytes that the server sent, in all attempts where the run began again
 	TempBytes int64    // the most that temp files took at a time
 	KeptDir   string   // where KeepTemp left the chunks' files, "" without
 	Redone    int      // chunks started again after a lost connection
-	Workers   int      // connections that copied
+	Workers   int      // connections that copied at a time
 	Warnings  []string // each a sentence, without "warning:"
 }
 

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -226,9 +227,14 @@ func TestRestartedRunIsOne(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond)
 		_, _ = killer.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
 	}()
+	sent := &sentBytes{}
+	cfg.Progress = sent
 	began := time.Now()
 	res := run1(t, cfg)
 	<-killed
+	if got := sent.n.Load(); res.CopyBytes < got || got == 0 {
+		t.Errorf("%d bytes sent, whole chunks in all attempts %d", res.CopyBytes, got)
+	}
 	if res.Started.Sub(began) > time.Second || res.Elapsed < 5*time.Second {
 		t.Errorf("it began after %s and took %s: those of the last attempt", res.Started.Sub(began), res.Elapsed)
 	}
@@ -243,6 +249,15 @@ func TestRestartedRunIsOne(t *testing.T) {
 	}
 	if sequences != 2 || again != 1 {
 		t.Errorf("warnings %q, want those of both attempts", res.Warnings)
+	}
+}
+
+// sentBytes counts what the server sent in whole chunks.
+type sentBytes struct{ n atomic.Int64 }
+
+func (s *sentBytes) Report(e progress.Event) {
+	if a, ok := e.(progress.Advance); ok {
+		s.n.Add(a.CopyBytes)
 	}
 }
 

@@ -61,9 +61,16 @@ const watchEvery = time.Second
 func Run(ctx context.Context, cfg Config) (*Result, error) {
 	start := time.Now()
 	var warnings []string
+	var before Result // what the attempts that were given up took
 	for left := cfg.Restarts; ; left-- {
 		res, said, err := runOnce(ctx, cfg)
 		warnings = append(warnings, said...)
+		if res != nil {
+			res.CopyBytes += before.CopyBytes
+			res.Redone += before.Redone
+			res.TempBytes, res.Workers = max(res.TempBytes, before.TempBytes), max(res.Workers, before.Workers)
+			before = *res
+		}
 		if left <= 0 || !errors.Is(err, snapshot.ErrLost) || ctx.Err() != nil {
 			if res != nil { // of the whole run, not of its last attempt
 				res.Warnings, res.Started, res.Elapsed = warnings, start, time.Since(start)

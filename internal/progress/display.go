@@ -64,6 +64,8 @@ type Display struct {
 
 	rows, copyBytes, heapBytes, chunks, files, warnings atomic.Int64
 
+	anew atomic.Bool // a second Plan came, since the last sample
+
 	phase   atomic.Pointer[string]
 	plan    atomic.Pointer[Plan]
 	planned atomic.Pointer[time.Time] // when the plan came, from which time left is reckoned
@@ -127,7 +129,12 @@ func (d *Display) Report(e Event) {
 	case Plan:
 		now := time.Now()
 		d.plan.Store(&e)
-		d.planned.CompareAndSwap(nil, &now)
+		if d.planned.Swap(&now) != nil { // a new beginning
+			d.rows.Store(0)
+			d.heapBytes.Store(0)
+			d.chunks.Store(0)
+			d.anew.Store(true)
+		}
 	case Phase:
 		d.phase.Store(&e.Name)
 	case FileDone:
@@ -324,6 +331,9 @@ func (d *Display) figures(now time.Time, whole bool) figures {
 	}
 	since := sample{at: d.began}
 	if !whole {
+		if d.anew.Swap(false) {
+			d.samples = []sample{{at: now}}
+		}
 		d.samples = append(d.samples, sample{now, f.rows})
 		for len(d.samples) > 2 && now.Sub(d.samples[1].at) >= rateOver {
 			d.samples = d.samples[1:]
@@ -331,7 +341,7 @@ func (d *Display) figures(now time.Time, whole bool) figures {
 		since = d.samples[0]
 	}
 	if dt := now.Sub(since.at).Seconds(); dt > 0 {
-		f.rowsPerSecond = float64(f.rows-since.rows) / dt
+		f.rowsPerSecond = max(0, float64(f.rows-since.rows)/dt) // what is counted again was taken off
 	}
 	// What is left to write once all rows are here is not known.
 	if t := d.planned.Load(); t != nil && f.phase != "writing" && f.heapBytes > 0 && f.plan.EstBytes > 0 {

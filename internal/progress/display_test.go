@@ -78,6 +78,33 @@ func TestPresentRateIsOfTheLastSeconds(t *testing.T) {
 	})
 }
 
+// A run that begins again, with a Plan of its own, counts what came since, save the bytes that were sent.
+func TestSecondPlanCountsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		d := New(Options{Mode: JSON, Out: &out})
+		feed(d)
+		d.Report(Plan{Files: 1, Chunks: 4, EstRows: 2_000_000, EstBytes: 2 << 30})
+		time.Sleep(2 * time.Second)
+		d.Report(Advance{Rows: 1000, CopyBytes: 1 << 20, HeapBytes: 2 << 20})
+		d.Report(ChunkDone{File: "f", Chunk: 0, Rows: 1000})
+		d.Close()
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		for _, l := range lines {
+			if strings.Contains(l, `"rows_per_second":-`) {
+				t.Errorf("a rate below zero: %s", l)
+			}
+		}
+		var end jsonProgress
+		if err := json.Unmarshal([]byte(lines[len(lines)-1]), &end); err != nil || end.Type != "end" {
+			t.Fatalf("%s: %v", lines[len(lines)-1], err)
+		}
+		if end.Rows != 1000 || end.HeapBytes != 2<<20 || end.ChunksDone != 1 || end.CopyBytes != 401<<20 {
+			t.Errorf("got %+v", end)
+		}
+	})
+}
+
 func TestJSON(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer

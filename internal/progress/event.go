@@ -7,7 +7,8 @@ type Reporter interface{ Report(Event) }
 // Event is one of the types below.
 type Event interface{ event() }
 
-// Plan says what lies ahead. It is sent once, before the first Advance; sent again, it replaces the earlier one.
+// Plan says what lies ahead. It is sent once, before the first Advance; sent again, it replaces the earlier one, and rows, chunks and heap
+// bytes are counted anew: nothing stays of an attempt that was given up.
 type Plan struct {
 	Files, Chunks int
 	EstRows       int64 // 0: unknown
