@@ -71,6 +71,9 @@ type ResultColumn struct {
 	// description of a result has the type under it.
 	Type   uint32
 	Typmod int32
+	// sent and sentTypmod are those of the server's description.
+	sent       uint32
+	sentTypmod int32
 	// Relation and Attnum say which column of a relation it is; 0 for an
 	// expression.
 	Relation uint32

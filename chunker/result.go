@@ -87,7 +87,7 @@ func (p *Plan) describe(ctx context.Context, q Querier) error {
 		return err
 	}
 	for _, f := range fields {
-		c := ResultColumn{Name: f.Name, Type: f.DataTypeOID, Typmod: f.TypeModifier}
+		c := ResultColumn{Name: f.Name, Type: f.DataTypeOID, Typmod: f.TypeModifier, sent: f.DataTypeOID, sentTypmod: f.TypeModifier}
 		if a, ok := known[[2]uint32{f.TableOID, uint32(f.TableAttributeNumber)}]; ok {
 			if a.Base != f.DataTypeOID {
 				return &ChangedError{
@@ -102,6 +102,28 @@ func (p *Plan) describe(ctx context.Context, q Querier) error {
 			c.NotNull = notNull[a.Name] && a.Relation == t.Relation.OID
 		}
 		p.Columns = append(p.Columns, c)
+	}
+	return nil
+}
+
+// Unchanged asks the server whether the statement's columns still are of the types that the plan says. No lock keeps a
+// function from being dropped and made anew with another result, and COPY says nothing of types: a timestamp would be
+// read as the number that it was before. Call it behind the COPY, inside the snapshot's transaction.
+//
+// Errors: *ChangedError, or the server's.
+func (p *Plan) Unchanged(ctx context.Context, q Querier) error {
+	sql, _ := limitZero(p.statement())
+	fields, err := describe(ctx, q, sql)
+	if err != nil {
+		return err
+	}
+	if len(fields) != len(p.Columns) {
+		return &ChangedError{Relation: "the statement", Reason: fmt.Sprintf("it has %d columns and had %d", len(fields), len(p.Columns))}
+	}
+	for i, f := range fields {
+		if c := &p.Columns[i]; f.Name != c.Name || f.DataTypeOID != c.sent || f.TypeModifier != c.sentTypmod {
+			return &ChangedError{Relation: "the statement", Reason: fmt.Sprintf("column %s is of another type than when the export was planned", display(c.Name))}
+		}
 	}
 	return nil
 }

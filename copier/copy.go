@@ -10,21 +10,22 @@ import (
 )
 
 // Copy runs COPY (query) TO STDOUT on conn and writes what comes, as it comes, to w: one row a call with today's
-// servers, but no writer should rely on it. format is csv or binary. It returns the bytes received.
+// servers, but no writer should rely on it. format is csv or binary. It returns the bytes received, and the rows that the
+// server says it has sent: the caller compares, since a CSV stream that ends early at a row's end looks whole.
 //
 // An error of w comes back as a *SinkError, any other is the server's or the connection's. After either conn is closed or
 // its transaction aborted.
-func Copy(ctx context.Context, conn *pgconn.PgConn, query, format string, w io.Writer) (int64, error) {
+func Copy(ctx context.Context, conn *pgconn.PgConn, query, format string, w io.Writer) (bytes, rows int64, err error) {
 	cw := &countingWriter{w: w}
 	// The query stands on lines of its own: it may end in a comment.
-	_, err := conn.CopyTo(ctx, cw, "COPY (\n"+query+"\n) TO STDOUT (FORMAT "+format+")")
+	tag, err := conn.CopyTo(ctx, cw, "COPY (\n"+query+"\n) TO STDOUT (FORMAT "+format+")")
 	if cw.err != nil {
-		return cw.n, &SinkError{cw.err}
+		return cw.n, 0, &SinkError{cw.err}
 	}
 	if err != nil && ctx.Err() != nil {
-		return cw.n, context.Cause(ctx)
+		return cw.n, 0, context.Cause(ctx)
 	}
-	return cw.n, err
+	return cw.n, tag.RowsAffected(), err
 }
 
 // SinkError is the error of the writer that Copy wrote to: a bad value, a full disk, …

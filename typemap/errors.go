@@ -125,7 +125,10 @@ func excerpt(v []byte, text bool) string {
 		}
 	}
 	more := ""
-	if len(cut) < len(v) {
+	switch {
+	case text && len(v) > maxText: // of a container's text we know no more
+		more = "…"
+	case len(cut) < len(v):
 		more = fmt.Sprintf("… (%d bytes)", len(v))
 	}
 	if text && utf8.Valid(cut) {

@@ -13,6 +13,10 @@ import (
 // This file is for messages alone: it turns a value's binary form into the text that the server's output function prints, so
 // that a value is shown alike whatever the transport.
 
+// maxText is about where a container's text ends: a message shows much less. Each level of quotes may double what is
+// within, so that a value of some hundred bytes could have a text of gigabytes.
+const maxText = 4 << 10
+
 // shown is a value for a message: its text in quotes, shortened; hexadecimal where the binary form has no text that we know.
 func (n *node) shown(v []byte, text bool) string {
 	if !text {
@@ -156,6 +160,9 @@ func (n *node) appendText(dst, v []byte) ([]byte, bool) {
 			return dst, false
 		}
 		for i, c := range n.children {
+			if len(dst) > maxText {
+				return dst, true
+			}
 			dst = append(dst, "(,"[min(i, 1)])
 			r.Uint32()
 			f, null := r.Value()
@@ -292,6 +299,9 @@ func (n *node) appendArray(dst, v []byte) ([]byte, bool) {
 	}
 	var level func(int) bool
 	level = func(depth int) bool {
+		if len(dst) > maxText {
+			return true
+		}
 		if depth == dims {
 			e, null := r.Value()
 			if r.Err() != nil {
@@ -324,7 +334,7 @@ func (n *node) appendArray(dst, v []byte) ([]byte, bool) {
 		dst = append(dst, '}')
 		return true
 	}
-	return dst, level(0) && r.Done() == nil
+	return dst, level(0) && (len(dst) > maxText || r.Done() == nil)
 }
 
 // appendItem appends a field of a record or a bound of a range, in quotes where it holds one of the special bytes.
@@ -333,7 +343,7 @@ func appendItem(dst, t []byte, special string) []byte {
 		return append(dst, t...)
 	}
 	dst = append(dst, '"')
-	for _, b := range t {
+	for _, b := range t[:min(len(t), maxText)] {
 		if b == '"' || b == '\\' {
 			dst = append(dst, b)
 		}
@@ -345,7 +355,7 @@ func appendItem(dst, t []byte, special string) []byte {
 // appendEscaped appends t in quotes, with a backslash before quotes and backslashes.
 func appendEscaped(dst, t []byte) []byte {
 	dst = append(dst, '"')
-	for _, b := range t {
+	for _, b := range t[:min(len(t), maxText)] {
 		if b == '"' || b == '\\' {
 			dst = append(dst, '\\')
 		}

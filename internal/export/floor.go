@@ -106,7 +106,8 @@ func (c *copying) raw(ctx context.Context, j *job, i int, w io.Writer) (int64, e
 	if err := c.settings(ctx, chunk); err != nil {
 		return 0, err
 	}
-	return copier.Copy(ctx, c.w.Conn().PgConn(), j.plan.SQL(chunk, j.exprs), j.types.Transport.String(), w)
+	n, _, err := copier.Copy(ctx, c.w.Conn().PgConn(), j.plan.SQL(chunk, j.exprs), j.types.Transport.String(), w)
+	return n, err
 }
 
 // Staged are COPY bytes of a job's first chunks in memory, for measuring what is done with them. Not for concurrent use.

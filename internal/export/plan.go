@@ -342,6 +342,14 @@ func (c *copying) locate(ctx context.Context, it item, rows int64, err error) er
 		rel, place := c.place(ctx, it, ve.Row)
 		return &RowError{Relation: rel, Place: place, Err: ve}
 	}
+	var se *typemap.StreamError
+	if errors.As(err, &se) {
+		name := "the statement"
+		if it.j.target.Relation.OID != 0 {
+			name = it.j.target.Relation.String()
+		}
+		return fmt.Errorf("%s, %s: %w", name, it.j.plan.At(it.chunk), se)
+	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		return err

@@ -510,7 +510,8 @@ func (c *copying) copy(ctx context.Context, it item) (err error) {
 	if j.types.Transport == typemap.Binary {
 		format = "binary"
 	}
-	sent, err = copier.Copy(ctx, c.w.Conn().PgConn(), j.plan.SQL(chunk, j.exprs), format, w)
+	var told int64
+	sent, told, err = copier.Copy(ctx, c.w.Conn().PgConn(), j.plan.SQL(chunk, j.exprs), format, w)
 	c.r.copied.Add(sent)
 	if err != nil {
 		return err
@@ -520,9 +521,17 @@ func (c *copying) copy(ctx context.Context, it item) (err error) {
 		return &copier.SinkError{Err: err}
 	}
 	total := d.dec.Rows()
+	if told != total {
+		return &copier.SinkError{Err: &typemap.StreamError{
+			Row: total, Reason: fmt.Sprintf("the server says that it sent %d rows, and %d arrived: something between it and us loses or repeats them", told, total),
+		}}
+	}
 	if j.SQL != "" || j.Where != "" || chunk.Scan == chunker.Own {
 		// A function that it called may have changed the session: then values are not what they seem, of this chunk or the next.
 		if err := c.w.Unchanged(ctx); err != nil {
+			return err
+		}
+		if err := j.plan.Unchanged(ctx, c.w.Conn()); err != nil {
 			return err
 		}
 		c.scan = "" // nor are the planner's settings
