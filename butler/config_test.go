@@ -85,7 +85,7 @@ func TestRepositoryNames(t *testing.T) {
 		{dir + "/repo", both, "repo/butler.yaml", ""},
 		{dir + "/repo", map[string]string{"DAF_BUTLER_REPOSITORY_INDEX": dir + "/none.yaml"}, "repo/butler.yaml", ""},
 		{"/repo/mian", byFile, "", "no label of the index " + dir + "/index.yaml (labels: /repo/main, empty, label, remote, space, var), did you mean /repo/main?; as a path: there is no /repo/mian/butler.yaml"},
-		{"/repo/main", both, "", "both DAF_BUTLER_REPOSITORY_INDEX and DAF_BUTLER_REPOSITORIES are set: there is no /repo/main/butler.yaml"},
+		{"/repo/main", both, "", "both DAF_BUTLER_REPOSITORY_INDEX and DAF_BUTLER_REPOSITORIES are set; as a path: there is no /repo/main/butler.yaml"},
 		{"mine", map[string]string{"DAF_BUTLER_REPOSITORIES": "{mine: [x]}"}, "", "is no map from labels to repositories (see mine)"},
 		{"mine", map[string]string{"DAF_BUTLER_REPOSITORIES": "{mine: "}, "", "cannot be read (not YAML"},
 		{"mine", map[string]string{"DAF_BUTLER_REPOSITORIES": "text"}, "", "is no map from labels"},

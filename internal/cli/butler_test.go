@@ -61,6 +61,21 @@ func TestButler(t *testing.T) {
 	if err := json.Unmarshal(text, &m); err != nil || m.Rows != int64(len(file.Rows)) || len(m.SHA256) != 64 || m.Missing != 1 {
 		t.Errorf("manifest %s (%v), %d rows in the file", text, err, len(file.Rows))
 	}
+	manifestOf := func() (m map[string]any) {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(dir, "m.json"))
+		if err == nil {
+			err = json.Unmarshal(text, &m)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wrong := validate(t, jsonText(t, butlerManifestSchema(t)), m); wrong != "" {
+			t.Errorf("%s\nis not what its schema says: %s", text, wrong)
+		}
+		return m
+	}
+	manifestOf()
 
 	// The ids of the file's own first two rows, as text, select these two.
 	id := -1
@@ -71,9 +86,14 @@ func TestButler(t *testing.T) {
 	}
 	writeIDs(t, filepath.Join(dir, "ids.parquet"), file.Rows[0][id].(string), file.Rows[1][id].(string))
 	some := filepath.Join(dir, "some.parquet")
-	got = run(some, repo, "*", "--skip-missing", "--filter-ids", filepath.Join(dir, "ids.parquet"), "--filter-column", "obssubid", "--add-data-id", "--columns", "ra,rate", "--silent")
+	got = run(some, repo, "*", "--skip-missing", "--filter-ids", filepath.Join(dir, "ids.parquet"), "--filter-column", "obssubid", "--add-data-id", "--columns", "ra,rate", "--silent", "--manifest", filepath.Join(dir, "m.json"), "--where", "visit < 100", "--schema-mode", "union")
 	if got.code != 0 || got.stderr != "" || !strings.Contains(got.stdout, "2 rows, ") {
 		t.Errorf("two ids: %+v", got)
+	}
+	m2 := manifestOf()
+	if set := fmt.Sprint(m2["where"], " ", m2["filter_ids"], m2["settings"]); !strings.HasPrefix(set, "visit < 100 2 map[add_data_id:true columns:[ra rate] compression:zstd:1 filter_column:obssubid filter_ids_file:"+dir+"/ids.parquet find_first:false keep_duplicates:false memory_bytes:") ||
+		!strings.Contains(set, "schema_mode:union skip_missing:true target_column:diaSourceId") {
+		t.Errorf("%v", set)
 	}
 	picked := pgtest.ReadParquet(t, some)
 	if len(picked.Rows) != 2 || picked.Fields[0].Name != "ra" || len(picked.Fields) < 3 {

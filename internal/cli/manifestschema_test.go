@@ -59,25 +59,41 @@ func schemaOf(t *testing.T, rt reflect.Type) schema {
 }
 
 func manifestSchema(t *testing.T) schema {
+	return manifestSchemaOf(t, reflect.TypeFor[export.Manifest](), "fast-export manifest")
+}
+
+func butlerManifestSchema(t *testing.T) schema {
+	return manifestSchemaOf(t, reflect.TypeFor[export.CatalogManifest](), "fast-export butler manifest")
+}
+
+func manifestSchemaOf(t *testing.T, rt reflect.Type, title string) schema {
 	t.Helper()
-	s := schemaOf(t, reflect.TypeFor[export.Manifest]())
+	s := schemaOf(t, rt)
 	s["$schema"] = "http://json-schema.org/draft-07/schema#"
-	s["title"] = "fast-export manifest"
+	s["title"] = title
 	s["properties"].(schema)["manifest_version"].(schema)["const"] = export.ManifestVersion
 	return s
 }
 
 func TestManifestSchemaDocument(t *testing.T) {
 	document(t, "manifest.schema.json", jsonText(t, manifestSchema(t)))
+	document(t, "butler-manifest.schema.json", jsonText(t, butlerManifestSchema(t)))
 }
 
 // docs/manifest.md lists the fields under the JSON paths by which jq finds them.
 func TestManifestDocument(t *testing.T) {
 	fieldTable(t, "manifest.md", reflect.TypeFor[export.Manifest]())
+	fieldTableAt(t, "manifest.md", "<!-- generated: butler -->", reflect.TypeFor[export.CatalogManifest]())
 }
 
 // fieldTable keeps the table of a struct's fields in a document.
 func fieldTable(t *testing.T, doc string, rt reflect.Type) {
+	t.Helper()
+	fieldTableAt(t, doc, "<!-- generated -->", rt)
+}
+
+// fieldTableAt is for a document with several tables, each behind its own mark.
+func fieldTableAt(t *testing.T, doc, mark string, rt reflect.Type) {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", doc))
 	if err != nil {
@@ -100,12 +116,12 @@ func fieldTable(t *testing.T, doc string, rt reflect.Type) {
 		}
 	}
 	list(rt, "")
-	before, rest, ok := strings.Cut(string(text), "<!-- generated -->\n")
+	before, rest, ok := strings.Cut(string(text), mark+"\n")
 	_, after, ended := strings.Cut(rest, "<!-- end -->")
 	if !ok || !ended {
 		t.Fatalf("docs/%s has no place for the fields", doc)
 	}
-	document(t, doc, before+"<!-- generated -->\n"+table+"<!-- end -->"+after)
+	document(t, doc, before+mark+"\n"+table+"<!-- end -->"+after)
 }
 
 // A manifest is what its schema says, and the schema does not say yes to everything.

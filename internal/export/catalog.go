@@ -204,48 +204,84 @@ func (c Catalog) checkRepository(e *butler.Extraction) error {
 	return ManifestDocument.Check(c.Manifest, Config{Jobs: []Job{{Out: c.Out}}})
 }
 
-// CatalogManifest is what an extraction tells of itself, for whoever reads it later.
+// CatalogManifest is what an extraction tells of itself, for whoever reads it later. docs/butler-manifest.schema.json is made of these
+// structs, as Manifest's is.
 type CatalogManifest struct {
-	Version     int       `json:"manifest_version"`
-	FastExport  string    `json:"fast_export_version"`
-	Started     time.Time `json:"started"`
-	Elapsed     float64   `json:"elapsed_seconds"`
-	Repository  string    `json:"repository"`
-	Collections []string  `json:"collections"`
-	DatasetType string    `json:"dataset_type"`
-	Where       string    `json:"where,omitempty"`
-	Path        string    `json:"path"` // "" when there was nothing to make a file of
-	Rows        int64     `json:"rows"`
-	Bytes       int64     `json:"bytes"`
-	RowGroups   int64     `json:"row_groups"`
-	SHA256      string    `json:"sha256,omitempty"`
-	Columns     []struct {
-		Name  string `json:"name"`
-		Arrow string `json:"arrow_type"`
-	} `json:"columns"`
-	IDs       int      `json:"filter_ids"`
-	Found     int      `json:"datasets_found"`
-	Written   int      `json:"datasets_written"`
-	Empty     int      `json:"datasets_empty"`
-	Unmatched int      `json:"datasets_without_a_wanted_id"`
-	Missing   int      `json:"datasets_missing"`
-	Repeats   int64    `json:"repeats_left_out"`
-	Warnings  []string `json:"warnings"`
+	Version     int                     `json:"manifest_version" doc:"1; fields are added without a new number"`
+	FastExport  string                  `json:"fast_export_version" doc:"the program's version"`
+	Started     time.Time               `json:"started" doc:"when the run began"`
+	Finished    time.Time               `json:"finished" doc:"when the file stood under its name"`
+	Elapsed     float64                 `json:"elapsed_seconds" doc:"from the one to the other"`
+	Repository  string                  `json:"repository" doc:"as it was asked for: a label, a path or a URI"`
+	Collections []string                `json:"collections" doc:"as they were asked for"`
+	DatasetType string                  `json:"dataset_type" doc:"its name"`
+	Where       string                  `json:"where,omitempty" doc:"the condition on dimensions; absent without one"`
+	Settings    CatalogManifestSettings `json:"settings" doc:"how the run was asked to work"`
+	Path        string                  `json:"path" doc:"as it was asked for; empty where no dataset gave a schema, so that there is no file"`
+	NoSchema    string                  `json:"no_schema,omitempty" doc:"why there is no file; absent where there is one"`
+	Rows        int64                   `json:"rows" doc:"of the file"`
+	Bytes       int64                   `json:"bytes" doc:"of the file"`
+	RowGroups   int64                   `json:"row_groups" doc:"of the file"`
+	SHA256      string                  `json:"sha256,omitempty" doc:"of the file, in hexadecimal; absent where there is no file"`
+	Columns     []CatalogManifestColumn `json:"columns" doc:"one a column, in order"`
+	IDs         int                     `json:"filter_ids" doc:"different ids that rows were selected by; 0 without a file of ids, too"`
+	Found       int                     `json:"datasets_found" doc:"by the search, each once unless duplicates were kept"`
+	Written     int                     `json:"datasets_written" doc:"that added rows"`
+	Empty       int                     `json:"datasets_empty" doc:"without rows"`
+	Unmatched   int                     `json:"datasets_without_a_wanted_id" doc:"with rows, none of them wanted"`
+	Excluded    int                     `json:"datasets_excluded" doc:"of those without a wanted id: not read, for their statistics exclude every wanted id"`
+	Missing     int                     `json:"datasets_missing" doc:"that are not stored or whose file is gone, passed over by --skip-missing"`
+	Repeats     int64                   `json:"repeats_left_out" doc:"how often a dataset was found again in another collection"`
+	RowsRead    int64                   `json:"rows_read" doc:"rows of the datasets that were opened"`
+	Cut         map[string]int64        `json:"cut_values,omitempty" doc:"by column: texts or bytes cut to the width that their file declares; absent where there are none"`
+	Warnings    []string                `json:"warnings" doc:"of the run"`
+}
+
+// CatalogManifestSettings are the settings of a CatalogManifest.
+type CatalogManifestSettings struct {
+	FindFirst      bool     `json:"find_first" doc:"true where of each data ID only what the first collection holds was taken"`
+	KeepDuplicates bool     `json:"keep_duplicates" doc:"true where a dataset was taken once for every collection that holds it"`
+	SkipMissing    bool     `json:"skip_missing" doc:"true where datasets that are not there were passed over"`
+	SchemaMode     string   `json:"schema_mode" doc:"strict, union or intersect"`
+	Columns        []string `json:"columns,omitempty" doc:"that were asked for, in order; absent where all were"`
+	AddDataID      bool     `json:"add_data_id" doc:"true where the dimensions are columns too"`
+	IDFile         string   `json:"filter_ids_file,omitempty" doc:"the file of ids; absent without one"`
+	IDColumn       string   `json:"filter_column,omitempty" doc:"its column of ids; absent where that was its first"`
+	TargetColumn   string   `json:"target_column,omitempty" doc:"the datasets' column that was compared with the ids; absent without ids"`
+	PathMaps       []string `json:"path_maps,omitempty" doc:"each OLD=NEW; absent without any"`
+	Compression    string   `json:"compression" doc:"codec and level"`
+	Parallel       int      `json:"parallel" doc:"datasets that were to be read at a time"`
+	Memory         int64    `json:"memory_bytes" doc:"what rows and pages were to take"`
+}
+
+// CatalogManifestColumn is one column of a CatalogManifest.
+type CatalogManifestColumn struct {
+	Name  string `json:"name" doc:"its name"`
+	Arrow string `json:"arrow_type" doc:"as Arrow readers see it"`
 }
 
 // NewCatalogManifest tells of an extraction.
 func NewCatalogManifest(c Catalog, r *CatalogResult) *CatalogManifest {
+	o, s := c.Options, r.Summary
 	m := &CatalogManifest{
-		Version: ManifestVersion, FastExport: c.Version, Started: r.Started.UTC(), Elapsed: r.Elapsed.Seconds(), Repository: c.Options.Repo,
-		Collections: c.Options.Collections, DatasetType: c.Options.DatasetType, Where: c.Options.Where, Path: r.File.Path, Rows: r.File.Rows, Bytes: r.File.Bytes,
-		RowGroups: r.File.RowGroups, SHA256: r.File.SHA256, IDs: r.IDs, Found: r.Summary.Found, Written: r.Summary.Written, Empty: r.Summary.Empty,
-		Unmatched: r.Summary.Unmatched, Missing: r.Summary.Missing, Repeats: r.Summary.Repeats, Warnings: append([]string{}, r.Summary.Warnings...),
+		Version: ManifestVersion, FastExport: c.Version, Started: r.Started.UTC(), Finished: r.Started.Add(r.Elapsed).UTC(), Elapsed: r.Elapsed.Seconds(),
+		Repository: o.Repo, Collections: o.Collections, DatasetType: o.DatasetType, Where: o.Where,
+		Settings: CatalogManifestSettings{
+			FindFirst: o.FindFirst, KeepDuplicates: o.KeepDuplicates, SkipMissing: o.SkipMissing, SchemaMode: word(o.SchemaMode, butler.ParseSchemaMode, "strict", "union", "intersect"),
+			Columns: o.Columns, AddDataID: o.AddDataID, Compression: c.Compression.String(), Parallel: c.Parallel, Memory: c.Memory,
+		},
+		Path: r.File.Path, NoSchema: s.NoSchema, Rows: r.File.Rows, Bytes: r.File.Bytes, RowGroups: r.File.RowGroups, SHA256: r.File.SHA256,
+		Columns: []CatalogManifestColumn{}, IDs: r.IDs, Found: s.Found, Written: s.Written, Empty: s.Empty, Unmatched: s.Unmatched, Excluded: s.Excluded,
+		Missing: s.Missing, Repeats: s.Repeats, RowsRead: s.RowsRead, Cut: s.Cut, Warnings: append([]string{}, s.Warnings...),
+	}
+	if c.IDFile != "" {
+		m.Settings.IDFile, m.Settings.IDColumn, m.Settings.TargetColumn = c.IDFile, c.IDColumn, o.TargetColumn
+	}
+	for _, p := range o.PathMaps {
+		m.Settings.PathMaps = append(m.Settings.PathMaps, p.Old+"="+p.New)
 	}
 	for _, col := range r.File.Columns {
-		m.Columns = append(m.Columns, struct {
-			Name  string `json:"name"`
-			Arrow string `json:"arrow_type"`
-		}{col.Name, col.Arrow})
+		m.Columns = append(m.Columns, CatalogManifestColumn{col.Name, col.Arrow})
 	}
 	return m
 }
