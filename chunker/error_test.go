@@ -142,7 +142,7 @@ func TestRefusedByServer(t *testing.T) {
 
 		{Request{SQL: `SELECT a FROM mv`}, &StatementError{}, "has not been populated", "REFRESH", ""},
 
-		{Request{Table: `obs`, Where: "  id >> "}, &StatementError{}, `syntax error at or near ")"`, "", ""},
+		{Request{Table: `obs`, Where: "  id >> "}, &StatementError{}, `syntax error at the end of the condition`, "", ""},
 		{Request{Table: `obs`, Where: "id = 1 AND wrong = 2"}, &NotFoundError{}, `column "wrong" does not exist`, "", "wrong = 2"},
 		{Request{Table: `obs`, Where: "  -- é\n wrong = 2"}, &NotFoundError{}, `column "wrong" does not exist`, "", "wrong = 2"},
 		{Request{Table: `obs`, Where: "id"}, &StatementError{}, `argument of WHERE must be type boolean`, "", "id"},
@@ -153,6 +153,9 @@ func TestRefusedByServer(t *testing.T) {
 		{Request{Table: `obs`, Where: " -- "}, &StatementError{}, `condition is empty`, "", ""},
 		{Request{Table: `obs`, Where: "id = $1"}, &StatementError{}, `parameter $1`, "", "$1"},
 		{Request{Table: `obs`, Where: "set_config('TimeZone', 'CET', false) > ''"}, &StatementError{}, `would change`, "", "set_config('TimeZone', 'CET', false) > ''"},
+		{Request{Table: `obs`, Where: "id > "}, &StatementError{}, `syntax error at the end of the condition`, "", ""},
+		{Request{Table: `obs`, Where: "/* é */ id > -- nothing"}, &StatementError{}, `syntax error at the end of the condition`, "", " -- nothing"},
+		{Request{Table: `obs`, Where: "id > (3 + )"}, &StatementError{}, `syntax error at or near ")"`, "", ")"},
 		{Request{Table: `obs`, Where: "{chunk}"}, &StatementError{}, `belongs into a statement`, "", "{chunk}"},
 		{Request{Table: `obs`, Where: "count(*) > 1"}, &StatementError{}, `aggregate functions are not allowed in WHERE`, "", "count(*) > 1"},
 	} {

@@ -158,6 +158,7 @@ func (e *ChangedError) Unwrap() error { return e.Err }
 
 // SQLSTATEs that say what was wrong with a user's text.
 const (
+	codeSyntax           = "42601"
 	codeUndefinedTable   = "42P01"
 	codeUndefinedColumn  = "42703"
 	codeInvalidSchema    = "3F000"
@@ -174,6 +175,9 @@ type userText struct {
 	text  string
 	// lead is how many characters of the sent statement come before it.
 	lead int
+	// end is where words that are not the user's go on, in characters of text; 0
+	// if there are none.
+	end int
 }
 
 // serverError says what the server's refusal of a statement means to the user
@@ -188,12 +192,16 @@ func serverError(err error, u userText) error {
 	if pg.Position == 0 || pos < 1 || pos > utf8.RuneCountInString(u.text)+1 {
 		pos = 0
 	}
+	reason := pg.Message
+	if pg.Code == codeSyntax && u.end > 0 && pos == u.end+1 {
+		reason = "syntax error at the end of the condition"
+	}
 	switch {
 	case pg.Code == codeNoPrivilege:
 		return &PermissionError{Err: err}
 	case strings.HasPrefix(pg.Code, "42"), strings.HasPrefix(pg.Code, "22"), pg.Code == codeInvalidSchema, pg.Code == codeFeature,
 		pg.Code == codeReadOnly, pg.Code == codeNotReady:
-		return &StatementError{Field: u.field, Reason: pg.Message, Hint: pg.Hint, Text: u.text, Position: pos, Err: err}
+		return &StatementError{Field: u.field, Reason: reason, Hint: pg.Hint, Text: u.text, Position: pos, Err: err}
 	}
 	return err
 }

@@ -67,6 +67,15 @@ func (n *planNode) walk(visit func(*planNode)) {
 	}
 }
 
+// projected is the node under one that does nothing but compute the result's
+// columns, as the server puts on top of an Append; n itself if it is none.
+func (n *planNode) projected() *planNode {
+	if n.Type == "Result" && len(n.Plans) == 1 && n.Plans[0].Parent == "Outer" && n.OneTime == "" && n.Filter == "" {
+		return &n.Plans[0]
+	}
+	return n
+}
+
 // Node types that read a relation's own rows and do nothing else.
 var (
 	indexScans = map[string]bool{"Bitmap Heap Scan": true, "Index Scan": true, "Index Only Scan": true}

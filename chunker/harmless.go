@@ -244,12 +244,22 @@ func judge(ctx context.Context, q Querier, u *usage, j judgement) (why string, e
 			return fmt.Sprintf("it uses %s( … ), which is no plain function", n), nil
 		}
 	}
-	ops := map[string]bool{
-		"=": true, "<>": true, "<": true, ">": true, "<=": true, ">=": true, "||": true,
-		"~~": true, "!~~": true, "~~*": true, "!~~*": true, "~": true, "!~": true, "~*": true,
+	ops := map[string]bool{}
+	for _, o := range []string{"=", "<>", "<", ">", "<=", ">=", "||"} { // of IN, CASE, BETWEEN and others
+		ops[o] = true
+	}
+	for word, list := range patternOperators {
+		for o := range list {
+			ops[o] = ops[o] || u.words[word]
+		}
 	}
 	for o := range u.operators {
 		ops[o] = true
+	}
+	for o, used := range ops {
+		if !used {
+			delete(ops, o)
+		}
 	}
 	operators, err := collect(ctx, q, operatorsQuery, pgx.RowToStructByPos[operatorFact], textArray(keys(ops)))
 	if err != nil {
@@ -353,6 +363,9 @@ func judgeChecks(ctx context.Context, q Querier, types knownTypes, j judgement) 
 // queryKeywords are reserved words of whole statements; harmless as such.
 var queryKeywords = words(`select from where group having order by asc desc limit offset fetch join inner left right full outer
 	cross natural on using lateral union intersect except only window with`)
+
+// patternOperators are the operators that keywords stand for, with and without NOT.
+var patternOperators = map[string]map[string]bool{"like": words("~~ !~~"), "ilike": words("~~* !~~*"), "similar": words("~ !~")}
 
 // has reports whether values of a type can be there: built-in ones always.
 func (k knownTypes) has(oid uint32) bool { return oid != 0 && (oid < firstUserOID || k[oid]) }

@@ -24,6 +24,7 @@ func TestUserDefined(t *testing.T) {
 			`CREATE OPERATOR === (LEFTARG = money2, RIGHTARG = money2, FUNCTION = eq_volatile)`,
 			`CREATE OPERATOR = (LEFTARG = money2, RIGHTARG = money2, FUNCTION = eq_volatile)`,
 			`CREATE FUNCTION near(int, text) RETURNS bool LANGUAGE sql VOLATILE AS 'SELECT $1 > 5'`,
+			`CREATE OPERATOR ~~ (LEFTARG = int, RIGHTARG = text, FUNCTION = near)`,
 			`CREATE OPERATOR ~~~ (LEFTARG = int, RIGHTARG = text, FUNCTION = near)`,
 			`CREATE FUNCTION soon(int, int) RETURNS bool LANGUAGE sql STABLE AS 'SELECT now() IS NOT NULL'`,
 			`CREATE OPERATOR <<>> (LEFTARG = int, RIGHTARG = int, FUNCTION = soon)`,
@@ -57,6 +58,11 @@ func TestUserDefined(t *testing.T) {
 			part string
 		}{
 			{`SELECT m, a FROM t`, true, ""},
+			{`SELECT a + 1 AS a FROM w WHERE b <> 'x' AND a IN (1, 2, 3)`, true, ""},
+			{`SELECT a FROM w WHERE b LIKE 'b%'`, false, "operator ~~ could be"},
+			{`SELECT a FROM w WHERE NOT b LIKE ('b%')`, false, "operator ~~ could be"},
+			{`SELECT a FROM w WHERE b ~~ 'b%'`, false, "operator ~~ could be"},
+			{`SELECT a FROM w WHERE b ILIKE 'b%' AND b SIMILAR TO 'b*'`, true, ""},
 			{`SELECT a FROM t WHERE m === m`, false, "could be"},
 			{`SELECT a FROM t WHERE m = m`, false, "operator = could be"},
 			// t has the type that the VOLATILE operator takes, w has not.
@@ -157,8 +163,7 @@ func TestDeparsed(t *testing.T) {
 		{`$0`, ``, "not understood"},
 		{`'unfinished`, ``, "not understood"},
 	} {
-		scan := planNode{Alias: "o_1", Output: []string{c.output}, Filter: c.filter}
-		why, err := (&Plan{}).deparsed(t.Context(), conn, &scan, columns)
+		why, err := (&Plan{}).deparsed(t.Context(), conn, []string{c.output, c.filter}, "o_1", columns)
 		if err != nil || !strings.Contains(strings.ToLower(why), strings.ToLower(c.why)) || c.why == "" && why != "" {
 			t.Errorf("%s, %s: %q, %v, want %q", c.output, c.filter, why, err, c.why)
 		}

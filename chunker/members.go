@@ -35,8 +35,8 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 	if err != nil {
 		return p.refused(err)
 	}
-	scans, not := plan.leafScans()
-	if plan.Type == "Result" && len(plan.Plans) == 1 {
+	scans, not := plan.projected().leafScans()
+	if plan.Type == "Result" && len(plan.Plans) == 1 && not != "" {
 		// A condition on no column decides about all rows at once; the rest is
 		// a scan in its order.
 		if _, why := plan.Plans[0].leafScans(); why == "" {
@@ -96,7 +96,8 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 		cannot = "SELECT is not granted on the whole table, nor on its column ctid"
 	}
 	if cannot == "" {
-		if cannot, err = p.deparsed(ctx, q, scans[0], columns); err != nil {
+		texts := append(append(append([]string(nil), plan.Output...), scans[0].Output...), scans[0].Filter)
+		if cannot, err = p.deparsed(ctx, q, texts, scans[0].Alias, columns); err != nil {
 			return err
 		}
 	}
@@ -107,7 +108,7 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 	}
 	var found map[uint32]*planNode
 	if t.where != "" && mayRead(columns, "ctid") {
-		if found, err = p.indexCosts(ctx, q, statement, byName); err != nil {
+		if found, err = p.indexCosts(ctx, q, only, byName); err != nil {
 			return err
 		}
 	}
@@ -224,15 +225,15 @@ func (p *Plan) wholeRoot(tree []facts, plan *planNode, why string) error {
 
 // deparsed judges the expressions as the server understood them: functions
 // that it has put in the place of others are in them.
-func (p *Plan) deparsed(ctx context.Context, q Querier, scan *planNode, columns []column) (string, error) {
+func (p *Plan) deparsed(ctx context.Context, q Querier, texts []string, alias string, columns []column) (string, error) {
 	j := judgementOf(columns)
 	use := newUsage()
-	for _, text := range append(append([]string(nil), scan.Output...), scan.Filter) {
+	for _, text := range texts {
 		tokens, err := lex(text)
 		if err != nil {
 			return "the server's plan is not understood", nil //nolint:nilerr // what cannot be read is not split
 		}
-		inspect(use, tokens, scan.Alias, j.columns, inPlan)
+		inspect(use, tokens, alias, j.columns, inPlan)
 	}
 	return judge(ctx, q, use, j)
 }
@@ -248,7 +249,7 @@ func (p *Plan) ranged(ctx context.Context, q Querier, tree []facts, byName map[s
 	if err != nil {
 		return nil, "", p.refused(err)
 	}
-	scans, not := plan.leafScans()
+	scans, not := plan.projected().leafScans()
 	if not != "" {
 		return nil, "with a range of blocks the server's plan has " + not, nil
 	}
@@ -265,16 +266,18 @@ func (p *Plan) ranged(ctx context.Context, q Querier, tree []facts, byName map[s
 	return ranged, "", nil
 }
 
-// indexCosts are the scans that the server chooses when it may use indexes.
-func (p *Plan) indexCosts(ctx context.Context, q Querier, statement string, byName map[string]*facts) (map[uint32]*planNode, error) {
+// indexCosts are the scans that the server chooses when it may use indexes. The
+// rows are sorted by ctid then, which no index alone has.
+func (p *Plan) indexCosts(ctx context.Context, q Querier, only bool, byName map[string]*facts) (map[uint32]*planNode, error) {
 	if err := p.settings(ctx, q, Sorted); err != nil {
 		return nil, err
 	}
-	plan, err := explain(ctx, q, statement)
+	t := p.Target
+	plan, err := explain(ctx, q, selectFrom([]string{p.list, quote(t.alias) + ".ctid"}, only, t.Relation, t.alias, t.where))
 	if err != nil {
 		return nil, p.refused(err)
 	}
-	scans, not := plan.leafScans()
+	scans, not := plan.projected().leafScans()
 	if not != "" {
 		return nil, nil
 	}

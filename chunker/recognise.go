@@ -503,6 +503,9 @@ func (in *inspector) name(i, depth int) int {
 		u.call("timezone", argsUnknown)
 		return i + 2
 	}
+	if patternOperators[word] != nil {
+		u.words[word] = true
+	}
 	if next.is("(") {
 		u.expr = true
 		if word == "cast" {

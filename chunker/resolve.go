@@ -76,12 +76,12 @@ type Target struct {
 	// Why says for an Opaque statement what kept it from being a plain scan.
 	Why string
 
-	req   Request
-	stmt  *statement // nil for a relation
-	scan  *scan      // for a plain scan
-	where string     // condition of a relation or plain scan
-	alias string     // the relation's alias in it
-	warnings []string // of functions whose own queries nobody can see into
+	req      Request
+	stmt     *statement // nil for a relation
+	scan     *scan      // for a plain scan
+	where    string     // condition of a relation or plain scan
+	alias    string     // the relation's alias in it
+	warnings []string   // of functions whose own queries nobody can see into
 }
 
 // lockTable is the statement that takes all locks which LOCK TABLE can take, ""
@@ -223,8 +223,9 @@ func (t *Target) resolve(ctx context.Context, q Querier) error {
 		}
 		user = userText{field: FieldWhere, text: t.req.Where}
 		if t.where != "" {
-			user.lead = utf8.RuneCountInString(statement) - 1 - utf8.RuneCountInString(t.where) -
-				utf8.RuneCountInString(t.req.Where[:strings.Index(t.req.Where, t.where)])
+			before := utf8.RuneCountInString(t.req.Where[:strings.Index(t.req.Where, t.where)])
+			user.end = before + utf8.RuneCountInString(t.where)
+			user.lead = utf8.RuneCountInString(statement) - 1 - user.end
 		}
 		t.Statement = statement
 	} else {

@@ -334,3 +334,35 @@ func TestOpaque(t *testing.T) {
 		}
 	}
 }
+
+// TestExpressionsOverTrees: the server computes expressions over the members of
+// a tree above all of them.
+func TestExpressionsOverTrees(t *testing.T) {
+	t.Parallel()
+	pgtest.EachMajor(t, func(t *testing.T, srv *pgtest.Server) {
+		dsn := srv.Database(t)
+		pgtest.Exec(t, dsn, `CREATE TABLE top (id int, v text)`, `CREATE TABLE kid (more int) INHERITS (top)`,
+			`INSERT INTO top SELECT g, repeat('x', 200) FROM generate_series(1, 3000) g`,
+			`INSERT INTO kid SELECT g, repeat('y', 200) FROM generate_series(1, 3000) g`, `CREATE INDEX ON kid (id)`, `ANALYZE top`, `ANALYZE kid`)
+		db := open(t, dsn)
+		for _, c := range []struct {
+			sql string
+			cut bool
+			why string
+		}{
+			{`SELECT id + 1 AS x FROM top`, true, ""},
+			{`SELECT id, v || 'z' AS x FROM top t WHERE t.id % 3 = 0`, true, ""},
+			{`SELECT upper(v) AS x, id FROM top WHERE id > 2000`, true, ""},
+			{`SELECT id + random() * 0 AS x FROM top`, false, "VOLATILE"},
+			{`SELECT id + 1 AS x FROM top WHERE length(current_user) > 0`, false, "CURRENT_USER"},
+		} {
+			e := db.mustPlan(t, Request{SQL: c.sql}, Options{ChunkBytes: 100_000, Parallel: 4})
+			if srv.Version() >= 14 && c.cut != (e.plan.Len() > 4) || !strings.Contains(e.plan.Why, c.why) {
+				t.Errorf("%s: %s", c.sql, e.plan.Why)
+			}
+			if d := differ(e.rows(nil), copyOut(t, db.coord, c.sql)); d != "" && c.cut {
+				t.Errorf("%s: %s", c.sql, d)
+			}
+		}
+	})
+}

@@ -479,8 +479,10 @@ func (s *Snapshot) unchanged(ctx context.Context) error {
 		return err
 	}
 	if err := s.changed(ctx, treeOf+`
-		SELECT c.oid::pg_catalog.regclass::text, CASE WHEN pg_catalog.pg_relation_filenode(c.oid) IS NULL THEN 'dropped' ELSE 'rewritten or truncated' END
-		FROM tree JOIN pg_catalog.pg_class c USING (oid)
+		SELECT CASE WHEN gone THEN pg_catalog.format('%I.%I', n.nspname, c.relname) ELSE c.oid::pg_catalog.regclass::text END,
+			CASE WHEN gone THEN 'dropped' ELSE 'rewritten or truncated' END
+		FROM tree JOIN pg_catalog.pg_class c USING (oid) JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+			CROSS JOIN LATERAL (SELECT pg_catalog.pg_relation_filenode(c.oid) IS NULL AS gone) g
 		WHERE c.relkind IN ('r', 'm', 't') AND c.relfilenode <> 0
 			AND pg_catalog.pg_relation_filenode(c.oid) IS DISTINCT FROM c.relfilenode LIMIT 1`, oids); err != nil {
 		return err

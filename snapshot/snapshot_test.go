@@ -187,6 +187,7 @@ func TestChangedBetweenSnapshotAndLock(t *testing.T) {
 		{"replaced", "t", "DROP TABLE t; CREATE TABLE t AS SELECT 1 AS i", "made", false},
 		{"renamed", "t", "ALTER TABLE t RENAME TO u; CREATE TABLE t (LIKE u)", "made", false},
 		{"a leaf", "p", "TRUNCATE p1", "rewritten or truncated", false},
+		{"a leaf dropped", "p", `DROP TABLE "P 2"`, "dropped", false},
 		{"refresh", "m", "REFRESH MATERIALIZED VIEW m", "rewritten or truncated", true},
 		{"by a select", "t", "TRUNCATE t", "rewritten or truncated", true},
 		{"columns change places", "t", "ALTER TABLE t RENAME i TO x; ALTER TABLE t RENAME j TO i; ALTER TABLE t RENAME x TO j", "altered (column i)", false},
@@ -202,7 +203,7 @@ func TestChangedBetweenSnapshotAndLock(t *testing.T) {
 			dsn := pgtest.Database(t)
 			pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT i, 1 AS j, 'x'::varchar(10) AS s FROM generate_series(1, 1000) AS i", "CREATE INDEX t_i ON t (i)",
 				"CREATE MATERIALIZED VIEW m AS SELECT generate_series(1, 1000) AS i", "CREATE TABLE w (i int, j int)", "CREATE VIEW v AS SELECT i FROM w",
-				"CREATE TABLE p (i int, j int) PARTITION BY RANGE (i)", "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)")
+				"CREATE TABLE p (i int, j int) PARTITION BY RANGE (i)", "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)", `CREATE TABLE "P 2" PARTITION OF p FOR VALUES FROM (10) TO (20)`)
 			id := export(t, dsn)
 			for _, stmt := range strings.Split(c.change, ";") {
 				pgtest.Exec(t, dsn, stmt)
@@ -211,6 +212,9 @@ func TestChangedBetweenSnapshotAndLock(t *testing.T) {
 			var changed *ChangedError
 			if !errors.As(err, &changed) || changed.What != c.want {
 				t.Errorf("got %v, want a *ChangedError: %s", err, c.want)
+			}
+			if c.want == "dropped" && changed.Relation != `public."P 2"` {
+				t.Errorf("%s was dropped", changed.Relation)
 			}
 		})
 	}

@@ -198,7 +198,7 @@ func (o *benchOptions) finalize(a *app, f *flags) (bench.Config, error) {
 			sources = append(sources, "--"+name)
 		}
 	}
-	for _, name := range []string{"table", "where", "sql-file", "json", "html", "go-bench", "temp-dir", "service", "dsn"} {
+	for _, name := range []string{"table", "where", "sql", "sql-file", "json", "html", "go-bench", "temp-dir", "service", "dsn"} {
 		if fl := f.Lookup(name); fl.Changed && strings.TrimSpace(fl.Value.String()) == "" {
 			return c, usagef("", "--%s is empty", name)
 		}

@@ -76,6 +76,7 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"--table", "t"}, "error: --out is missing: which file to write\n"},
 		{[]string{"--table", "t", "--out", ""}, "error: --out is empty\n"},
 		{[]string{"--table", " ", "--out", out}, "error: --table is empty\n"},
+		{[]string{"--sql", " ", "--out", out}, "error: --sql is empty\n"},
 		{exact("--where", ""), "error: --where is empty\n"},
 		{exact("--sql", "SELECT 1"), "error: --table and --sql: only one of them at a time\n"},
 		{[]string{"--sql", "SELECT 1", "--sql-file", "f", "--out", out}, "error: --sql and --sql-file: only one of them at a time\n"},

@@ -307,7 +307,7 @@ func (o *exportOptions) checkSource(f *flags) error {
 			return usagef("", "--%s goes with --schema alone", name)
 		}
 	}
-	for _, name := range []string{"table", "where", "out", "sql-file", "config", "schema", "out-dir", "temp-dir", "report", "manifest", "snapshot", "slot", "plugin", "service", "dsn"} {
+	for _, name := range []string{"table", "where", "sql", "out", "sql-file", "config", "schema", "out-dir", "temp-dir", "report", "manifest", "snapshot", "slot", "plugin", "service", "dsn"} {
 		if fl := f.Lookup(name); fl.Changed && strings.TrimSpace(fl.Value.String()) == "" {
 			return usagef("", "--%s is empty", name)
 		}
