@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash"
 	"io/fs"
 	"os"
@@ -181,16 +182,21 @@ func (o *output) publish() (err error) {
 	dir := filepath.Dir(o.path)
 	d, err := os.Open(dir)
 	if err != nil {
-		return &FileError{Op: "sync directory", Path: dir, Err: bare(err)}
+		return o.unsynced(err)
 	}
 	err = d.Sync()
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
 		err = nil // not every file system knows how
 	}
 	if err = errors.Join(err, d.Close()); err != nil {
-		return &FileError{Op: "sync directory", Path: dir, Err: bare(err)}
+		return o.unsynced(err)
 	}
 	return nil
+}
+
+// unsynced is the error of a directory that holds the file under its name already.
+func (o *output) unsynced(err error) error {
+	return &FileError{Op: "sync directory", Path: filepath.Dir(o.path), Err: fmt.Errorf("%w; %s is there, whole and in place of what was there before, but a crash may take it away again", bare(err), filepath.Base(o.path))}
 }
 
 func (o *output) rename() error {

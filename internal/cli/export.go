@@ -411,10 +411,8 @@ func (o *exportOptions) export(ctx context.Context, a *app, f *flags) error {
 		if err != nil {
 			return b.locate(err)
 		}
-		for _, j := range plan.Jobs {
-			for _, w := range j.Warnings {
-				fmt.Fprintln(a.Stderr, "warning: "+oneLine(w))
-			}
+		for _, w := range plan.Warnings {
+			fmt.Fprintln(a.Stderr, "warning: "+oneLine(w))
 		}
 		return a.print(planText(plan))
 	}

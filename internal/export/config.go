@@ -44,7 +44,7 @@ type Config struct {
 	Slot        snapshot.Slot // take the snapshot by creating this replication slot; zero: don't
 	LockTimeout time.Duration // for the first locks; 0: wait for ever
 	RowSecurity bool          // let row security policies filter rows; false: they are an error
-	FailFast    bool          // the first job that fails stops the others, and no file is written
+	FailFast    bool          // the first job that fails stops the others, and no file is written; one that can't get its name at the end stops those behind it
 	NameJobs    bool          // an error about a job is a *JobError also where there is one job
 
 	Gentle         bool          // one connection, and one sequential scan a relation, which keeps to a small ring of the server's cache
@@ -151,6 +151,8 @@ type PlanReport struct {
 	Connections        int    // that the run would open, all kinds
 	FreeConnections    int    // that the server has left for this user
 	Server             string // server_version
+	// Warnings are those that the run would give before its first row.
+	Warnings []string
 }
 
 // JobPlan is the plan of one file.
@@ -164,7 +166,6 @@ type JobPlan struct {
 	Sampled                      bool // Config.Part was done: sizes and estimates are those of the part
 	Chunks                       []ChunkPlan
 	Columns                      []Column
-	Warnings                     []string
 }
 
 // ChunkPlan is one chunk of a JobPlan.

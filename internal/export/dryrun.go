@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"fast-export/internal/progress"
 	"fast-export/snapshot"
 )
 
@@ -12,44 +11,39 @@ import (
 //
 // Errors are those of Run's planning.
 func DryRun(ctx context.Context, cfg Config) (*PlanReport, error) {
-	r, err := newRun(cfg, true)
+	rep := &PlanReport{}
+	var err error
+	rep.Warnings, err = inSnapshot(ctx, cfg, true, func(r *run, snap *snapshot.Snapshot) error {
+		rep.Server = snap.ServerVersion()
+		// Superuser-reserved connections are free for superusers only; count none of them.
+		err := snap.Conn().QueryRow(ctx, `SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')),
+			pg_catalog.current_setting('max_connections')::int - pg_catalog.current_setting('superuser_reserved_connections')::int
+				- (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend')::int`).
+			Scan(&rep.ServerBuffersBytes, &rep.FreeConnections)
+		if err != nil {
+			return fmt.Errorf("ask for the server's resources: %w", err)
+		}
+		rep.FreeConnections = max(0, rep.FreeConnections)
+		chunks := 0
+		for _, j := range r.jobs {
+			chunks += j.plan.Len()
+			jp := JobPlan{
+				Out: j.Out, Source: j.source(), Kind: j.plan.Kind, Split: j.plan.Why,
+				Pages: j.plan.Pages, HeapBytes: j.plan.HeapBytes, ToastBytes: j.plan.ToastBytes,
+				EstRows: j.plan.EstRows, EstBytes: j.plan.EstBytes, Sampled: j.plan.Sampled, Columns: j.columns(),
+			}
+			for i := range j.plan.Len() {
+				c := j.plan.At(i)
+				jp.Chunks = append(jp.Chunks, ChunkPlan{Relation: j.plan.Sources[c.Source].Relation.String(), Where: j.plan.Extent(c), EstBytes: c.EstBytes})
+			}
+			rep.SharedBuffersBytes += j.plan.CacheBytes
+			rep.Jobs = append(rep.Jobs, jp)
+		}
+		rep.Connections = 1 + min(r.cfg.Parallel, chunks)
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	r.report.Report(progress.Phase{Name: "connecting"})
-	snap, err := snapshot.Open(ctx, cfg.Conn, r.snapshotOptions())
-	if err != nil {
-		return nil, err
-	}
-	defer snap.Close(ctx)
-	if err := r.makePlans(ctx, snap); err != nil {
-		return nil, snapshot.Broken(snap.Conn(), err)
-	}
-	rep := &PlanReport{Server: snap.ServerVersion()}
-	// Superuser-reserved connections are free for superusers only; count none of them.
-	err = snap.Conn().QueryRow(ctx, `SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')),
-		pg_catalog.current_setting('max_connections')::int - pg_catalog.current_setting('superuser_reserved_connections')::int
-			- (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend')::int`).
-		Scan(&rep.ServerBuffersBytes, &rep.FreeConnections)
-	if err != nil {
-		return nil, fmt.Errorf("ask for the server's resources: %w", err)
-	}
-	rep.FreeConnections = max(0, rep.FreeConnections)
-	chunks := 0
-	for _, j := range r.jobs {
-		chunks += j.plan.Len()
-		jp := JobPlan{
-			Out: j.Out, Source: j.source(), Kind: j.plan.Kind, Split: j.plan.Why,
-			Pages: j.plan.Pages, HeapBytes: j.plan.HeapBytes, ToastBytes: j.plan.ToastBytes,
-			EstRows: j.plan.EstRows, EstBytes: j.plan.EstBytes, Sampled: j.plan.Sampled, Columns: j.columns(), Warnings: j.plan.Warnings,
-		}
-		for i := range j.plan.Len() {
-			c := j.plan.At(i)
-			jp.Chunks = append(jp.Chunks, ChunkPlan{Relation: j.plan.Sources[c.Source].Relation.String(), Where: j.plan.Extent(c), EstBytes: c.EstBytes})
-		}
-		rep.SharedBuffersBytes += j.plan.CacheBytes
-		rep.Jobs = append(rep.Jobs, jp)
-	}
-	rep.Connections = 1 + min(r.cfg.Parallel, chunks)
 	return rep, nil
 }

@@ -14,7 +14,6 @@ import (
 
 	"fast-export/copier"
 	"fast-export/internal/column"
-	"fast-export/internal/progress"
 	"fast-export/parquetw"
 	"fast-export/snapshot"
 	"fast-export/typemap"
@@ -72,32 +71,15 @@ func Floor(ctx context.Context, cfg Config) (_ *FloorResult, err error) {
 }
 
 // measured plans cfg's one job and calls what measures inside its snapshot.
-func measured(ctx context.Context, cfg Config, inside func(context.Context, *run, *snapshot.Snapshot) error) (err error) {
-	defer func() {
-		if err != nil && ctx.Err() != nil {
-			err = context.Cause(ctx) // whatever it was, it is an echo
-		}
-	}()
+func measured(ctx context.Context, cfg Config, inside func(context.Context, *run, *snapshot.Snapshot) error) error {
 	if len(cfg.Jobs) != 1 {
 		return &ConfigError{fmt.Sprintf("one job is measured at a time, not %d", len(cfg.Jobs))}
 	}
 	job := cfg.Jobs[0]
 	job.Out = ""
 	cfg.Jobs = []Job{job}
-	r, err := newRun(cfg, true)
-	if err != nil {
-		return err
-	}
-	r.report.Report(progress.Phase{Name: "connecting"})
-	snap, err := snapshot.Open(ctx, cfg.Conn, r.snapshotOptions())
-	if err != nil {
-		return err
-	}
-	defer snap.Close(ctx)
-	if err := r.makePlans(ctx, snap); err != nil {
-		return snapshot.Broken(snap.Conn(), err)
-	}
-	return inside(ctx, r, snap)
+	_, err := inSnapshot(ctx, cfg, true, func(r *run, snap *snapshot.Snapshot) error { return inside(ctx, r, snap) })
+	return err
 }
 
 // raw copies one chunk as it comes to w and returns its bytes.

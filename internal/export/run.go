@@ -86,10 +86,24 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 }
 
 // runOnce makes one attempt, and tells what it warned of.
-func runOnce(ctx context.Context, cfg Config) (_ *Result, warnings []string, err error) {
-	r, err := newRun(cfg, false)
+func runOnce(ctx context.Context, cfg Config) (res *Result, warnings []string, err error) {
+	warnings, err = inSnapshot(ctx, cfg, false, func(r *run, snap *snapshot.Snapshot) error {
+		err := r.execute(ctx, snap)
+		res = r.result(snap)
+		if err == nil {
+			res.Snapshot.Slot = snap.SlotName()
+		}
+		return err
+	})
+	return res, warnings, err
+}
+
+// inSnapshot takes a snapshot, plans cfg's jobs in it and calls do there. dry is as addJobs has it. The warnings are all there were, also
+// beside an error.
+func inSnapshot(ctx context.Context, cfg Config, dry bool, do func(*run, *snapshot.Snapshot) error) (warnings []string, err error) {
+	r, err := newRun(cfg, dry)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer func() {
 		r.mu.Lock()
@@ -102,24 +116,16 @@ func runOnce(ctx context.Context, cfg Config) (_ *Result, warnings []string, err
 	r.report.Report(progress.Phase{Name: "connecting"})
 	snap, err := snapshot.Open(ctx, cfg.Conn, r.snapshotOptions())
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	defer func() { snap.Close(ctx) }()
+	defer snap.Close(ctx)
 	for _, w := range snap.Risks() {
 		r.warn(w)
 	}
 	if err := r.makePlans(ctx, snap); err != nil {
-		return nil, nil, snapshot.Broken(snap.Conn(), err)
+		return nil, snapshot.Broken(snap.Conn(), err)
 	}
-	err = r.execute(ctx, snap)
-	if _, partial := errors.AsType[*PartialError](err); err == nil || partial { // files have their names: what comes now comes too late
-		ctx = context.WithoutCancel(ctx)
-	}
-	res := r.result(snap)
-	if err == nil {
-		res.Snapshot.Slot = snap.SlotName()
-	}
-	return res, nil, err
+	return nil, do(r, snap)
 }
 
 // run is one Run under way.
@@ -133,6 +139,7 @@ type run struct {
 	typeOIDs []uint32
 
 	dir    string // private temp directory
+	kept   bool   // it stays
 	budget *copier.Budget
 	pool   *parquetw.Pool
 	batch  int64 // bytes of a batch
@@ -359,13 +366,24 @@ const publishers = 16
 func (r *run) publish() {
 	var g errgroup.Group
 	g.SetLimit(publishers)
+	if r.cfg.FailFast {
+		g.SetLimit(1) // so that none comes after the one that fails
+	}
+	var first error // with FailFast
 	for _, j := range r.jobs {
 		if j.finished == nil {
 			continue
 		}
 		g.Go(func() error {
+			if first != nil {
+				j.setErr(errors.Join(first, j.finished.Discard()))
+				return nil
+			}
 			if err := j.finished.Publish(); err != nil {
 				j.setErr(err)
+				if r.cfg.FailFast {
+					first = r.wrap(j, err)
+				}
 				return nil
 			}
 			res := j.finished.Result
@@ -510,6 +528,7 @@ func (r *run) makeTemp() error {
 // removeTemp removes it, kept chunks too when the run has failed: then they are no picture of anything.
 func (r *run) removeTemp(failed bool) {
 	if r.cfg.KeepTemp && !failed {
+		r.kept = true
 		return
 	}
 	if err := os.RemoveAll(r.dir); err != nil {
@@ -540,7 +559,7 @@ func (r *run) result(snap *snapshot.Snapshot) *Result {
 	if r.budget != nil {
 		res.TempBytes = r.budget.TempPeak()
 	}
-	if r.cfg.KeepTemp {
+	if r.kept {
 		res.KeptDir = r.dir
 	}
 	for _, j := range r.jobs {
