@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 )
 
 // Slot asks for a snapshot at one exact LSN, by creating a logical replication slot that exports it.
@@ -52,11 +54,13 @@ type slotHolder struct {
 	snapshot ID
 	lsn      string
 	timeline int32
+	log      *slog.Logger
+	seen     string // restart_lsn of the slot that our walsender held while it was made; "": not seen
 }
 
 const poolerBetween = "a pooler is in between, which carries no replication connection: connect to the server itself"
 
-func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, server identity, opt Slot) (_ *slotHolder, err error) {
+func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, server identity, opt Slot, log *slog.Logger) (_ *slotHolder, err error) {
 	if opt.Plugin == "" {
 		opt.Plugin = "pgoutput"
 	}
@@ -70,6 +74,11 @@ func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, se
 	cfg.RuntimeParams["replication"] = "database"
 	// The walsender is idle inside the transaction while the workers adopt: no timeout may end it. Only as start-up options.
 	cfg.RuntimeParams["options"] = strings.TrimSpace(cfg.RuntimeParams["options"] + " -c idle_in_transaction_session_timeout=0 -c statement_timeout=0")
+	// A context that ends asks the server to stop, whose answer then says whether there is a slot. A connection that is closed at once
+	// would leave a walsender behind that goes on waiting, and makes its slot in the end.
+	cfg.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, DeadlineDelay: answerTime}
+	}
 	conn, err := pgconn.ConnectConfig(ctx, &cfg.Config)
 	if err != nil {
 		var pg *pgconn.PgError
@@ -81,13 +90,14 @@ func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, se
 		}
 		return nil, &SlotError{Name: opt.Name, Reason: "no replication connection: " + err.Error() + " (the role needs REPLICATION, and pg_hba.conf a line for it)", Err: err}
 	}
-	h := &slotHolder{conn: conn, cfg: pinned, name: opt.Name, made: !opt.Temporary}
-	created := false
+	h := &slotHolder{conn: conn, cfg: pinned, name: opt.Name, log: log}
+	unsure := false
 	defer func() {
 		if err != nil {
-			h.made = h.made && created
 			h.release(ctx)
-			h.drop(ctx)
+			if unsure {
+				h.reclaim(ctx)
+			}
 		}
 	}()
 	// First, because the next command after the creation ends the snapshot.
@@ -105,24 +115,27 @@ func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, se
 		wait, cancel = context.WithTimeout(ctx, opt.Timeout)
 	}
 	defer cancel()
+	look := h.lookOut(ctx, coord)
 	res, err := pglogrepl.CreateReplicationSlot(wait, conn, opt.Name, opt.Plugin, pglogrepl.CreateReplicationSlotOptions{
 		Temporary: opt.Temporary, SnapshotAction: "EXPORT_SNAPSHOT", Mode: pglogrepl.LogicalReplication,
 	})
+	look()
 	if err != nil {
+		// A refusal is sure. Of a cancellation, of a session's end and of no answer at all nobody knows whether the slot was there by then.
+		var pg *pgconn.PgError
+		unsure = !errors.As(err, &pg) || pg.Code == "57014" || pg.SeverityUnlocalized != "ERROR"
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		e := &SlotError{Name: opt.Name, Reason: err.Error(), Err: err}
-		var pg *pgconn.PgError
-		if wait.Err() != nil || errors.As(err, &pg) && pg.Code == "57014" {
+		if wait.Err() != nil || pg != nil && pg.Code == "57014" {
 			e.Reason = fmt.Sprintf("not done within %s", opt.Timeout)
 			e.Waiting = writers(context.WithoutCancel(ctx), coord)
-			e.Err = nil    // its words are about a cancellation that was ours
-			created = true // perhaps: the server may have finished just then
+			e.Err = nil // its words are about a cancellation that was ours
 		}
 		return nil, e
 	}
-	created = true
+	h.made = !opt.Temporary
 	h.snapshot, h.lsn = ID(res.SnapshotName), res.ConsistentPoint
 	return h, nil
 }
@@ -206,6 +219,98 @@ func (h *slotHolder) drop(ctx context.Context) {
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// answerTime is how long the server may take to answer to a cancellation.
+const answerTime = 5 * time.Second
+
+// lookOut looks by conn, until the function that it returns is called, which slot our walsender holds: should the answer to its creation
+// be lost, that alone tells our slot from one that somebody else made under the name. conn is the caller's again after that.
+func (h *slotHolder) lookOut(ctx context.Context, conn *pgx.Conn) (done func()) {
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for pause := 2 * time.Millisecond; h.seen == ""; pause = min(2*pause, 250*time.Millisecond) {
+			select {
+			case <-stop:
+				return
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+				if h.look(ctx, conn) != nil {
+					return // reclaim looks by a connection of its own
+				}
+			}
+		}
+	}()
+	return func() { close(stop); <-ended }
+}
+
+// look sees whether our walsender holds the slot.
+func (h *slotHolder) look(ctx context.Context, conn *pgx.Conn) error {
+	err := conn.QueryRow(ctx, "SELECT restart_lsn::text FROM pg_catalog.pg_replication_slots WHERE slot_name = $1 AND active_pid = $2 AND restart_lsn IS NOT NULL",
+		h.name, int32(h.conn.PID())).Scan(&h.seen)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	return err
+}
+
+// reclaim sees to it that nothing is left of a creation whose answer was lost or is not sure: no walsender that goes on waiting, and no
+// slot, which would hold back WAL for ever. What may be somebody else's slot stays, and a log line names it.
+func (h *slotHolder) reclaim(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, h.cfg)
+	if err == nil {
+		defer closeConn(ctx, conn)
+		if err = h.endWalsender(ctx, conn); err == nil {
+			err = h.dropSeen(ctx, conn)
+		}
+	}
+	if err != nil {
+		h.log.Error("whether a replication slot was left behind is not known: if there is one and it is nobody's, drop it, it holds back WAL", "slot", h.name, "cause", err)
+	}
+}
+
+// endWalsender ends our walsender, which does not notice while it waits that its client is gone.
+func (h *slotHolder) endWalsender(ctx context.Context, conn *pgx.Conn) error {
+	for {
+		if h.seen == "" {
+			if err := h.look(ctx, conn); err != nil {
+				return err
+			}
+		}
+		var ended int
+		err := conn.QueryRow(ctx, `SELECT count(pg_catalog.pg_terminate_backend(pid)) FROM pg_catalog.pg_stat_activity
+			WHERE pid = $1 AND backend_type = 'walsender' AND usename = session_user AND application_name = current_setting('application_name')`,
+			int32(h.conn.PID())).Scan(&ended)
+		if err != nil || ended == 0 {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// dropSeen drops the slot that our walsender was seen to hold. One of the name that begins elsewhere was made by somebody else since.
+func (h *slotHolder) dropSeen(ctx context.Context, conn *pgx.Conn) error {
+	for {
+		var ours, active bool
+		err := conn.QueryRow(ctx, "SELECT coalesce(restart_lsn::text = $2, false), active FROM pg_catalog.pg_replication_slots WHERE slot_name = $1", h.name, h.seen).
+			Scan(&ours, &active)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return nil
+		case err != nil:
+			return err
+		case !ours:
+			return errors.New("there is a slot of that name, which was not seen in our hands")
+		case !active:
+			// It may have been taken up just now: then this is an error, and the next look tells.
+			_, _ = conn.Exec(ctx, "SELECT pg_catalog.pg_drop_replication_slot($1)", h.name)
+		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

@@ -111,7 +111,7 @@ func Open(ctx context.Context, cfg *pgx.ConnConfig, opt Options) (_ *Snapshot, e
 	}
 	adopt := opt.Adopt
 	if opt.Slot.Enabled() {
-		if s.slot, err = createSlot(ctx, pinned, conn, s.server, opt.Slot); err != nil {
+		if s.slot, err = createSlot(ctx, pinned, conn, s.server, opt.Slot, s.opt.Log); err != nil {
 			return nil, err
 		}
 		adopt = s.slot.snapshot
