@@ -830,6 +830,25 @@ func TestParticipation(t *testing.T) {
 	}
 }
 
+// TestLinkedFiles reads a dataset that Butler took in by a link, and one in a linked directory.
+func TestLinkedFiles(t *testing.T) {
+	t.Parallel()
+	cat := newCatalog(t)
+	cat.add(t, record(t, nil, "a", []int64{5}))
+	cat.add(t, record(t, nil, "a", []int64{6}))
+	outside := t.TempDir()
+	made := filepath.Join(cat.repo, "made")
+	if err := errors.Join(
+		os.Rename(filepath.Join(made, "1.parq"), filepath.Join(outside, "elsewhere")), os.Symlink(filepath.Join(outside, "elsewhere"), filepath.Join(made, "1.parq")),
+		os.Rename(made, filepath.Join(outside, "made")), os.Symlink(filepath.Join(outside, "made"), made),
+	); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := mustExtract(t, cat.options()); fmt.Sprint(got.cells) != "map[a:[5 6]]" {
+		t.Errorf("%v", got.cells)
+	}
+}
+
 func TestColumns(t *testing.T) {
 	t.Parallel()
 	cat := newCatalog(t)

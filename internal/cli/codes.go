@@ -35,7 +35,7 @@ var exitCodes = []struct {
 	{codeVerify, "what was read twice differs", "A chunk that was copied again after a lost connection did not begin as it had before."},
 	{codeStatement, "the statement: not one that only gives rows, or the server refused or failed it", "Syntax errors, several statements, DML, a lock that was not given in time, and whatever the server raised while it ran."},
 	{codeRelation, "no such relation or column, or no permission", "Grants and row security included."},
-	{codeButler, "a Butler repository, collection or dataset can't be read", ""},
+	{codeButler, "a Butler repository, collection or dataset can't be read", "A registry of an unknown kind or version, a name that is not there, a dataset that is gone, damaged or of another schema than the others: [butler.md](butler.md)."},
 	{codeUsage, "usage: flags, arguments, configuration", "Nothing was connected to, save to tell what is wrong in a batch file together with what the server says of it."},
 	{codeHangup, "stopped by SIGHUP", "As below."},
 	{codeInterrupt, "stopped by SIGINT (Ctrl-C)", "The server's COPYs are cancelled and nothing is left behind; a second signal, 0.3 s after the first or later, kills at once."},
