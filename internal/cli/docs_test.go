@@ -93,7 +93,7 @@ func TestDocumentOfExitCodes(t *testing.T) {
 	for _, c := range exitCodes {
 		fmt.Fprintf(&b, "| %d | %s | %s |\n", c.code, c.meaning, c.detail)
 	}
-	b.WriteString("\nWith every code but 0 and 3 no output was written or replaced, save where the message is about `--report`, `--manifest` or standard output alone: all files of a run get their " +
+	b.WriteString("\nWith every code but 0 and 3 no output was written or replaced, save where the message is about `--report`, `--manifest` or standard output alone, or says that a file is there whose directory could not be synced: all files of a run get their " +
 		"names together at its end, and what ends it before (a signal, a lost snapshot, `--fail-fast`, `--max-snapshot-age`, `--yield-to-ddl`) leaves none. The error is at most three lines on standard error, the first of " +
 		"which begins `error:`; a hint begins `hint:`. Where many exports were asked for, each that can't be done has a line of its own below the first. Warnings begin `warning:` and change no code.\n")
 	document(t, "exit-codes.md", b.String())

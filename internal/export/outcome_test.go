@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"fast-export/internal/pgtest"
 	"fast-export/internal/progress"
@@ -72,6 +73,13 @@ func TestFailFastWhilePublishing(t *testing.T) {
 		cfg := two(t, dsn, left...)
 		cfg.FailFast = failFast
 		cfg.Progress = onWriting{func() {
+			// The file is begun, after a look at its target, and has yet to get its name.
+			for begun := 0; begun == 0; time.Sleep(time.Millisecond) {
+				temp, err := filepath.Glob(filepath.Join(filepath.Dir(cfg.Jobs[0].Out), ".a.parquet.tmp-*"))
+				if begun = len(temp); err != nil || t.Context().Err() != nil {
+					return
+				}
+			}
 			if err := os.WriteFile(cfg.Jobs[0].Out, []byte("somebody's notes"), 0o666); err != nil {
 				t.Error(err)
 			}
