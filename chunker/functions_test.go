@@ -1,6 +1,7 @@
 package chunker
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -51,6 +52,56 @@ func TestFunctionWarnings(t *testing.T) {
 			t.Run(strings.TrimSpace(c.req.Table+" "+c.req.SQL), func(t *testing.T) {
 				if e := db.mustPlan(t, c.req, Options{}); !slices.Equal(e.plan.Warnings, c.want) {
 					t.Errorf("warnings %q, not %q", e.plan.Warnings, c.want)
+				}
+			})
+		}
+	})
+}
+
+// TestReplacedFunctions: a function that changes while a run reads ends it.
+func TestReplacedFunctions(t *testing.T) {
+	t.Parallel()
+	pgtest.EachMajor(t, func(t *testing.T, srv *pgtest.Server) {
+		dsn := srv.Database(t)
+		pgtest.Exec(t, dsn, `CREATE TABLE t AS SELECT 1 AS id`, `CREATE TABLE u AS SELECT 1 AS id`,
+			`CREATE FUNCTION base(i int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT i'`,
+			`CREATE FUNCTION "Over It"(i int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN base(i); END'`,
+			`CREATE FUNCTION outer_of(i int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT "Over It"(i)'`,
+			`CREATE FUNCTION less(a int, b text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true'`,
+			`CREATE OPERATOR <<< (LEFTARG = int, RIGHTARG = text, FUNCTION = less)`,
+			`CREATE FUNCTION step(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a + b'`,
+			`CREATE AGGREGATE total(int) (SFUNC = step, STYPE = int, INITCOND = 0)`,
+			`CREATE FUNCTION good(int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true'`, `CREATE DOMAIN fine AS int CHECK (good(VALUE))`,
+			`CREATE FUNCTION unused() RETURNS int LANGUAGE sql AS 'SELECT 1'`,
+			`CREATE FUNCTION gone() RETURNS int LANGUAGE sql AS 'SELECT 1'`,
+			`CREATE VIEW v AS SELECT base(id) AS id FROM t`, `CREATE VIEW w AS SELECT id FROM v`)
+		db := open(t, dsn)
+		for _, c := range []struct {
+			req          Request
+			change, name string
+		}{
+			{Request{SQL: "SELECT base(id) AS b FROM t"}, `CREATE OR REPLACE FUNCTION base(i int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT i + 1'`, "function public.base changed meanwhile"},
+			{Request{SQL: "SELECT outer_of(id) AS b FROM t"}, `CREATE OR REPLACE FUNCTION base(i int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT i + 2'`, "function public.base changed meanwhile"},
+			{Request{SQL: "SELECT outer_of(id) AS b FROM t"}, `ALTER FUNCTION "Over It" SET work_mem = '1MB'`, `function public."Over It" changed meanwhile`},
+			{Request{Table: "w"}, `CREATE OR REPLACE FUNCTION base(i int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT i + 3'`, "function public.base changed meanwhile"},
+			{Request{Table: "t", Where: "id <<< 'x'"}, `CREATE OR REPLACE FUNCTION less(a int, b text) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT false'`, "function public.less changed meanwhile"},
+			{Request{SQL: "SELECT total(id) AS s FROM t"}, `CREATE OR REPLACE FUNCTION step(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a - b'`, "function public.step changed meanwhile"},
+			{Request{SQL: "SELECT id::fine AS f FROM t"}, `CREATE OR REPLACE FUNCTION good(int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT $1 > 0'`, "function public.good changed meanwhile"},
+			{Request{SQL: "SELECT gone() AS g FROM t"}, `DROP FUNCTION gone()`, "function public.gone changed meanwhile"},
+			{Request{SQL: "SELECT base(id) AS b FROM t"}, `CREATE OR REPLACE FUNCTION unused() RETURNS int LANGUAGE sql AS 'SELECT 2'`, ""},
+			{Request{SQL: "SELECT base(id) AS b FROM t"}, `BEGIN; CREATE OR REPLACE FUNCTION base(i int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT i'; ROLLBACK`, ""},
+			{Request{Table: "t"}, `CREATE OR REPLACE FUNCTION base(i int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT i + 4'`, ""},
+		} {
+			t.Run(strings.TrimSpace(c.req.Table+c.req.SQL+" "+c.change), func(t *testing.T) {
+				e := db.mustPlan(t, c.req, Options{})
+				if err := e.plan.Unchanged(t.Context(), db.workers[0]); err != nil {
+					t.Fatal(err)
+				}
+				exec(t, pgtest.Connect(t, dsn), c.change)
+				err := e.plan.Unchanged(t.Context(), db.workers[0])
+				var changed *ChangedError
+				if c.name == "" && err != nil || c.name != "" && (!errors.As(err, &changed) || !strings.HasPrefix(err.Error(), c.name)) {
+					t.Errorf("%v, want %q", err, c.name)
 				}
 			})
 		}

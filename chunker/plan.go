@@ -62,6 +62,8 @@ type Plan struct {
 	column *cutColumn // what ByColumn ranges are of
 	bounds []string   // their cut points
 	order  string     // ORDER BY within each of them
+
+	called []uint32 // OIDs of users' functions that its rows may depend on
 }
 
 // ResultColumn is one column of the result.
@@ -129,6 +131,9 @@ func (p *Plan) make(ctx context.Context, q Querier) (err error) {
 		}
 	}
 	p.Warnings = append(p.Warnings, t.warnings...)
+	if err := p.findCalled(ctx, q); err != nil {
+		return err
+	}
 	switch t.Shape {
 	case Opaque:
 		p.Kind = "statement"

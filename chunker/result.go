@@ -110,8 +110,13 @@ func (p *Plan) describe(ctx context.Context, q Querier) error {
 // function from being dropped and made anew with another result, and COPY says nothing of types: a timestamp would be
 // read as the number that it was before. Call it behind the COPY, inside the snapshot's transaction.
 //
+// Nor may a function that the statement calls have been replaced since the snapshot: chunks, and rows, would be of different ones.
+//
 // Errors: *ChangedError, or the server's.
 func (p *Plan) Unchanged(ctx context.Context, q Querier) error {
+	if err := p.sameFunctions(ctx, q); err != nil {
+		return err
+	}
 	sql, _ := limitZero(p.statement())
 	fields, err := describe(ctx, q, sql)
 	if err != nil {
