@@ -325,7 +325,7 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 	}
 	if m.tables == 0 && fallback == nil && reason == "" && e.opt.Where != "" {
 		var err error
-		if fallback, fallbackName, err = e.beyondWhere(ctx); err != nil {
+		if fallback, fallbackName, reason, err = e.beyondWhere(ctx); err != nil {
 			return err
 		}
 	}
@@ -342,7 +342,7 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 		case len(e.listing.refs) > 0:
 			e.noSchema = fmt.Sprintf("none of the %d datasets of type %s that were found is stored and there, so there is no schema", len(e.listing.refs), e.opt.DatasetType)
 		case e.opt.Where != "":
-			e.noSchema = fmt.Sprintf("no dataset of type %s was found, and none gives the schema without the condition either", e.opt.DatasetType)
+			e.noSchema = fmt.Sprintf("no dataset of type %s was found, with the condition or without, so there is no schema", e.opt.DatasetType)
 		default:
 			e.noSchema = fmt.Sprintf("no dataset of type %s was found, so there is no schema", e.opt.DatasetType)
 		}
@@ -396,27 +396,39 @@ func (p *probe) describes() error {
 }
 
 // beyondWhere looks for a dataset that gives the columns among those that the condition on data IDs leaves out: the first that can be
-// read. nil when there is none.
-func (e *Extraction) beyondWhere(ctx context.Context) (_ *probe, name string, err error) {
+// read. nil when there is none; reason says what is wrong with the first of them then, "" where there are none.
+func (e *Extraction) beyondWhere(ctx context.Context) (_ *probe, name, reason string, err error) {
 	o := e.opt
 	// Each dataset will do, so what may be an error of the search without the condition is left out with it.
 	o.Where, o.IDs, o.FindFirst, o.SkipMissing, o.OnDataset = "", nil, false, true, nil
 	all, err := Open(ctx, o)
 	if err != nil {
-		return nil, "", err
+		return nil, "", "", err
 	}
 	defer func() { err = errors.Join(err, all.Close()) }()
 	r := all.newReader("")
 	defer r.close()
 	for i := range all.listing.refs {
 		if ctx.Err() != nil {
-			return nil, "", context.Cause(ctx)
+			return nil, "", "", context.Cause(ctx)
 		}
-		if p := all.probe(ctx, r, i); p.err == nil && p.known.kind != missing && p.describes() == nil {
-			return p, all.name(i), nil
+		p := all.probe(ctx, r, i)
+		wrong := p.err
+		switch {
+		case wrong != nil:
+		case p.known.kind == missing:
+			wrong = all.fail(i, "", errGone)
+		default:
+			if wrong = p.describes(); wrong == nil {
+				return p, all.name(i), "", nil
+			}
+			wrong = p.fail(wrong)
+		}
+		if reason == "" {
+			reason = "no dataset that was wanted is there, and the schema of the first of the others cannot be had: " + wrong.Error()
 		}
 	}
-	return nil, "", nil
+	return nil, "", reason, nil
 }
 
 // admissible checks a dataset that takes part: its columns must have a form, and be there where they must.

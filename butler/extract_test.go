@@ -423,10 +423,11 @@ func TestNoSchema(t *testing.T) {
 		says string
 	}{
 		{sources(repo, "u/me/empty"), "no dataset of type dia_source_visit was found"},
-		{Options{Repo: repo, Collections: []string{"u/me/empty"}, Where: "visit = 99"}, "without the condition either"},
+		{Options{Repo: repo, Collections: []string{"u/me/empty"}, Where: "visit = 99"}, "with the condition or without"},
 		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, IDs: NewIDSet([]int64{7})}, "column time: of type time64[us]"},
 		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, IDs: NewIDSet([]int64{7}), Columns: []string{"zz"}}, "column zz: no such column"},
-		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, Where: "visit = 99"}, "none gives the schema without the condition either"},
+		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, Where: "visit = 99"}, "column time: of type time64[us]"},
+		{Options{Repo: repo, Collections: []string{"u/me/run1"}, Where: "visit = 99", Columns: []string{"zz"}}, "column zz: no such column"},
 		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, SkipMissing: true, PathMaps: []PathMap{{cat.repo, cat.repo + "/gone"}}}, "is stored and there"},
 	} {
 		if got, s := mustExtract(t, c.o); got != nil || !strings.Contains(s.NoSchema, c.says) {
