@@ -471,14 +471,22 @@ func (r *batchReader) entry(n *yaml.Node, number int) (export.Job, place) {
 		case k.name == "chunk":
 			if p, given := r.defaults[k.name]; given {
 				k.form.read(r, p, &d)
-				if r.changed(k.flag) {
+				if r.changed(k.flag) || r.changed("gentle") {
 					d.Chunk.Bytes, d.Chunk.Count = 0, 0
+				}
+				if r.changed("gentle") {
+					d.Chunk.Bounds = nil
 				}
 			}
 		case k.flag != "" && !r.changed(k.flag):
 			if p, given := r.defaults[k.name]; given {
 				k.form.read(r, p, &d)
 			}
+		}
+	}
+	for _, key := range []string{"size", "count", "bounds"} {
+		if line := at.chunk[key]; line > 0 && r.changed("gentle") {
+			r.problem(line, key, "--gentle is one connection and one scan of a table: it goes with no chunks of a size, a number or bounds")
 		}
 	}
 	if d.Types.TypeMap == typemap.DDPP {

@@ -322,6 +322,44 @@ func TestBatchProblemsOfServerAndFile(t *testing.T) {
 	}
 }
 
+// --gentle is said of the run, so it wins over defaults; an entry that asks for chunks contradicts it, and is told its line.
+func TestGentleBatch(t *testing.T) {
+	t.Parallel()
+	_, file := batchFile(t, `
+defaults: {parallel: 6, chunk: {count: 8}}
+exports:
+- {table: t, out: DIR/a.parquet}
+- table: t
+  out: DIR/b.parquet
+  chunk: {by: ctid}
+`)
+	var cfg export.Config
+	if got := call(t, capture(&cfg), "--config", file, "--gentle", "--quiet"); got.code != 0 {
+		t.Fatalf("%+v", got)
+	}
+	for _, j := range cfg.Jobs {
+		if j.Chunk.Count != 0 || j.Chunk.Bytes != 0 || j.Chunk.Bounds != nil {
+			t.Errorf("%s: %+v", j.Out, j.Chunk)
+		}
+	}
+	_, file = batchFile(t, `
+- table: t
+  out: DIR/a.parquet
+  chunk:
+    by: id
+    bounds: [1, 2]
+- {table: t, out: DIR/b.parquet, chunk: {size: 64KiB}}
+- {table: t, out: DIR/c.parquet, chunk: {count: 8}}
+`)
+	got := call(t, nil, "--dsn", "host=/nonesuch", "--config", file, "--gentle")
+	if got.code != codeUsage || !strings.Contains(got.stderr, file+":6: bounds: --gentle ") || !strings.Contains(got.stderr, file+":7: size: --gentle ") || !strings.Contains(got.stderr, file+":8: count: --gentle ") {
+		t.Errorf("got %+v", got)
+	}
+	if got := call(t, capture(&cfg), "--config", file, "--gentle=false", "--quiet"); got.code != 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // Hints reach the plan, and what the server says of them comes back to their lines.
 func TestBatchChunkHints(t *testing.T) {
 	t.Parallel()

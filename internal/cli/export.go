@@ -204,6 +204,9 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, *batch, error
 		var base export.Job
 		if err = o.job.apply(&base); err == nil {
 			changed := func(flag string) bool {
+				if flag == "gentle" {
+					return o.gentle
+				}
 				return f.Changed(flag) && (flag != "encoding" || o.job.encoding.said) // COLUMN=ENCODING says nothing of other columns
 			}
 			b, err = readBatch(o.source.config, base, changed, a.Getenv)

@@ -2,6 +2,7 @@ package export
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -56,13 +57,18 @@ type ManifestSnapshot struct {
 // ManifestSettings are the settings of a Manifest.
 type ManifestSettings struct {
 	Parallel    int     `json:"parallel" doc:"connections that were to copy"`
-	ChunkBytes  int64   `json:"chunk_bytes,omitempty" doc:"heap and TOAST bytes of a chunk; absent where it was chosen"`
+	ChunkBytes  int64   `json:"chunk_bytes,omitempty" doc:"heap and TOAST bytes of a chunk; absent where it was chosen, or with gentle"`
 	Memory      int64   `json:"memory_bytes" doc:"what rows and pages were to take"`
 	TempLimit   int64   `json:"temp_limit_bytes,omitempty" doc:"what temporary files were to take; absent without a limit"`
 	Transport   string  `json:"transport" doc:"how rows travelled: csv or binary"`
 	LockTimeout float64 `json:"lock_timeout_seconds" doc:"how long to wait for the first locks; 0: for ever"`
 	RowSecurity bool    `json:"row_security" doc:"true where policies may have filtered rows"`
 	Strict      bool    `json:"strict" doc:"true where any loss was to be an error"`
+	Gentle      bool    `json:"gentle,omitempty" doc:"true where one connection made one scan of each table"`
+	Rate        int64   `json:"rate_bytes_per_second,omitempty" doc:"what the server was to send at most; absent without a limit"`
+	MaxAge      float64 `json:"max_snapshot_age_seconds,omitempty" doc:"how long the snapshot was to be held at most; absent without a limit"`
+	YieldToDDL  bool    `json:"yield_to_ddl,omitempty" doc:"true where the run was to give way to statements that wait for its locks"`
+	Restarts    int     `json:"restarts,omitempty" doc:"how often the run might have begun again; absent where it might not"`
 }
 
 // ManifestFile is one file of a Manifest.
@@ -117,6 +123,7 @@ type ManifestColumn struct {
 
 // NewManifest tells of a run: cfg is what Run was called with, and res what it gave. reason says in a line what an error is.
 func NewManifest(cfg Config, res *Result, reason func(error) string) *Manifest {
+	parallel, chunkBytes := cfg.spread()
 	m := &Manifest{
 		Version: ManifestVersion, FastExport: cfg.Version,
 		Started: res.Started.UTC(), Finished: res.Started.Add(res.Elapsed).UTC(), Elapsed: res.Elapsed.Seconds(),
@@ -126,11 +133,15 @@ func NewManifest(cfg Config, res *Result, reason func(error) string) *Manifest {
 			Adopted: cfg.SnapshotID != "", Held: res.Snapshot.Held.Seconds(),
 		},
 		Settings: ManifestSettings{
-			Parallel: cfg.Parallel, ChunkBytes: cfg.ChunkBytes, Memory: cfg.Memory, TempLimit: cfg.TempLimit, Transport: (&run{cfg: cfg}).transport().String(),
+			Parallel: parallel, ChunkBytes: chunkBytes, Memory: cfg.Memory, TempLimit: cfg.TempLimit, Transport: (&run{cfg: cfg}).transport().String(),
 			LockTimeout: cfg.LockTimeout.Seconds(), RowSecurity: cfg.RowSecurity, Strict: cfg.Strict,
+			Gentle: cfg.Gentle, Rate: cfg.Rate, MaxAge: cfg.MaxSnapshotAge.Seconds(), YieldToDDL: cfg.YieldToDDL, Restarts: cfg.Restarts,
 		},
 		CopyBytes: res.CopyBytes, TempBytes: res.TempBytes, Connections: res.Workers, Redone: res.Redone,
 		Files: []ManifestFile{}, Warnings: append([]string{}, res.Warnings...),
+	}
+	if m.Settings.ChunkBytes == math.MaxInt64 {
+		m.Settings.ChunkBytes = 0
 	}
 	if m.Server.Database == "" { // libpq's rule
 		m.Server.Database = cfg.Conn.User

@@ -186,6 +186,21 @@ func TestManifest(t *testing.T) {
 	}
 }
 
+// The manifest tells what a gentle run did, not what it would have done otherwise.
+func TestManifestOfAGuest(t *testing.T) {
+	t.Parallel()
+	cfg, res := sample(t)
+	cfg.Gentle, cfg.Rate, cfg.MaxSnapshotAge, cfg.YieldToDDL, cfg.Restarts = true, 1000, time.Hour, true, 2
+	got := NewManifest(cfg, res, error.Error).Settings
+	want := ManifestSettings{
+		Parallel: 1, Memory: 1 << 30, Transport: "binary", LockTimeout: 60, Strict: true,
+		Gentle: true, Rate: 1000, MaxAge: 3600, YieldToDDL: true, Restarts: 2,
+	}
+	if got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
 func TestManifestOfOtherRuns(t *testing.T) {
 	t.Parallel()
 	cfg, res := sample(t)

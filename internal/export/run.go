@@ -160,10 +160,7 @@ func newRun(cfg Config, dry bool) (*run, error) {
 	if (len(cfg.Jobs) == 0) == (cfg.Schema == nil) {
 		return nil, &ConfigError{"nothing to export, or both jobs and a schema"}
 	}
-	cfg.Parallel = max(1, cfg.Parallel)
-	if cfg.Gentle {
-		cfg.Parallel, cfg.ChunkBytes = 1, math.MaxInt64
-	}
+	cfg.Parallel, cfg.ChunkBytes = cfg.spread()
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -193,6 +190,14 @@ func newRun(cfg Config, dry bool) (*run, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// spread is how many connections copy, and the bytes of a chunk; 0: to be chosen.
+func (c *Config) spread() (parallel int, chunkBytes int64) {
+	if c.Gentle {
+		return 1, math.MaxInt64
+	}
+	return max(1, c.Parallel), c.ChunkBytes
 }
 
 // addJobs takes the jobs on. All targets that will not do are told together.
