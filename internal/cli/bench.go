@@ -234,6 +234,7 @@ func (o *benchOptions) finalize(a *app, f *flags) (bench.Config, error) {
 	if err := o.checkReports(); err != nil {
 		return c, err
 	}
+	o.conn.warn = a.warn
 	all, err := o.conn.all(a.Getenv)
 	if err != nil {
 		return c, err

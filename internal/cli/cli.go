@@ -131,6 +131,9 @@ func (a *app) print(s string) error {
 	return nil
 }
 
+// warn tells of something that is done otherwise than was asked for, or not at all.
+func (a *app) warn(text string) { fmt.Fprintln(a.Stderr, "warning: "+oneLine(text)) }
+
 // logger writes what is at least of the level to w.
 func (a *app) logger(w io.Writer, level string) *slog.Logger {
 	var l slog.Level

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,9 +14,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
-	"github.com/jackc/pgservicefile"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -23,7 +24,8 @@ import (
 // connOptions are the connection flags as typed.
 type connOptions struct {
 	service, dsn, host, port, dbname, user, password string
-	file                                             settings // what a batch file says
+	file                                             settings     // what a batch file says
+	warn                                             func(string) // told of what is passed over; may be nil
 }
 
 func (o *connOptions) addFlags(f *flags) {
@@ -146,6 +148,14 @@ func (o connOptions) all(getenv func(string) string) (settings, error) {
 			all["passfile"] = filepath.Join(home, ".pgpass")
 		}
 	}
+	if all["password"] == "" {
+		if why := checkPassfile(all["passfile"]); why != "" {
+			all["passfile"] = os.DevNull
+			if o.warn != nil {
+				o.warn(why)
+			}
+		}
+	}
 	return all, nil
 }
 
@@ -167,7 +177,7 @@ func readService(name, file string, getenv func(string) string) (settings, error
 	}
 	system := filepath.Join(cmp.Or(getenv("PGSYSCONFDIR"), "/etc/postgresql-common"), "pg_service.conf") // Debian's directory
 	for _, path := range []string{file, system} {
-		services, err := pgservicefile.ReadServicefile(path)
+		found, err := readSection(path, name)
 		if errors.Is(err, fs.ErrNotExist) && !(named && path == file) {
 			continue
 		}
@@ -178,17 +188,12 @@ func readService(name, file string, getenv func(string) string) (settings, error
 			}
 			return nil, &connError{msg: fmt.Sprintf("service %q: %s: %v", shown, path, err)}
 		}
-		s, err := services.GetService(name)
-		if err != nil {
+		if found == nil {
 			continue
 		}
-		found := settings(s.Settings)
 		if v, ok := found["database"]; ok && found["dbname"] == "" { // pgx takes both
 			found["dbname"] = v
 			delete(found, "database")
-		}
-		if _, nested := found["service"]; nested {
-			return nil, &connError{msg: fmt.Sprintf("service %q in %s names another service: that is not supported", shown, path)}
 		}
 		return found, nil
 	}
@@ -196,6 +201,101 @@ func readService(name, file string, getenv func(string) string) (settings, error
 		msg:  fmt.Sprintf("no service %q in %s", shown, file),
 		hint: "a service is a section of that file: [" + shown + "], then lines such as host=…, dbname=…",
 	}
+}
+
+// readSection reads the first section of that name, nil where there is none. What stands in others may be anything, and of a key that is
+// there twice the first counts. Source: parseServiceFile in fe-connect.c.
+func readSection(path, name string) (settings, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var found settings
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		n++
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "" || line[0] == '#':
+		case line[0] == '[':
+			if found != nil {
+				return found, nil
+			}
+			if strings.HasPrefix(line, "["+name+"]") {
+				found = settings{}
+			}
+		case found != nil:
+			key, value, ok := strings.Cut(line, "=")
+			key = strings.TrimSpace(key)
+			switch {
+			case !ok || key == "": // the line is not shown: it may hold the password
+				return nil, fmt.Errorf("line %d is not of the form key=value", n)
+			case key == "service":
+				return nil, fmt.Errorf("line %d names another service: that is not supported", n)
+			}
+			if _, ok := found[key]; !ok {
+				found[key] = strings.TrimSpace(value)
+			}
+		}
+	}
+	return found, nil
+}
+
+// checkPassfile tells why a password file is not to be used, as libpq does: "" where it is fine or not there.
+// Source: passwordFromFile in fe-connect.c.
+func checkPassfile(path string) string {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil, path == os.DevNull:
+		return ""
+	case !info.Mode().IsRegular():
+		return fmt.Sprintf("password file %s is not used: it is no regular file", path)
+	case info.Mode().Perm()&0o077 != 0:
+		return fmt.Sprintf("password file %s is not used: group or others may read or write it (chmod 600 takes that away)", path)
+	}
+	return ""
+}
+
+// checkKey refuses the client's private key where libpq would, and where pgx could not read it. Source of the modes:
+// initialize_SSL in fe-secure-openssl.c.
+func checkKey(all settings) error {
+	if all["sslmode"] == "disable" || all["sslcertmode"] == "disable" {
+		return nil
+	}
+	path := all["sslkey"]
+	if path == "" { // pgx takes these two where both are there
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return nil
+		}
+		if _, err := os.Stat(filepath.Join(home, ".postgresql", "postgresql.crt")); err != nil {
+			return nil
+		}
+		path = filepath.Join(home, ".postgresql", "postgresql.key")
+	}
+	info, err := os.Stat(path)
+	if err != nil { // pgx says so, or does without
+		return nil
+	}
+	forbidden := fs.FileMode(0o077)
+	if sys, ok := info.Sys().(*syscall.Stat_t); ok && sys.Uid == 0 {
+		forbidden = 0o037 // the system's keys, which a group may read
+	}
+	switch {
+	case !info.Mode().IsRegular():
+		return usagef("", "sslkey %s is no regular file", path)
+	case info.Mode().Perm()&forbidden != 0:
+		return usagef("chmod 600, or 640 where root owns it", "sslkey %s has mode %04o: others may read or write it", path, info.Mode().Perm())
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	if block, _ := pem.Decode(text); block != nil && block.Type == "ENCRYPTED PRIVATE KEY" {
+		return usagef("openssl pkey -aes256 -traditional -in KEY -out NEW writes it in the older form, which can be read",
+			"sslkey %s is encrypted in PKCS#8 form, which can't be read", path)
+	}
+	return nil
 }
 
 // connectTimeout bounds an attempt to connect where nobody says how long: a server that takes the connection and never speaks must not
@@ -239,6 +339,9 @@ func pgxConfig(all settings) (*pgx.ConnConfig, error) {
 	}
 	if all["hostaddr"] != "" {
 		pass["host"] = strings.Join(names, ",")
+	}
+	if err := checkKey(all); err != nil {
+		return nil, err
 	}
 	cfg, err := pgx.ParseConfig(pass.String())
 	if err != nil {
@@ -353,11 +456,15 @@ func parseError(err error) error {
 	if i := strings.LastIndex(text, "`: "); i >= 0 {
 		text = text[i+3:]
 	}
-	if errors.Is(err, fs.ErrPermission) || errors.Is(err, os.ErrNotExist) {
-		return &connError{msg: "connection settings: " + text, hint: "is the path in sslrootcert, sslcert or sslkey right?"}
-	}
 	hint := ""
-	if text == "invalid port" {
+	switch {
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist):
+		hint = "is the path in sslrootcert, sslcert or sslkey right?"
+	case strings.Contains(text, "unable to add CA"):
+		hint = "sslrootcert names a file of certificates in PEM form"
+	case strings.Contains(text, "unable to load cert"):
+		hint = "sslcert and sslkey name files in PEM form, of one pair"
+	case text == "invalid port":
 		hint = "a port is a number from 1 to 65535; several hosts have one each, or one for all"
 	}
 	text, _, _ = strings.Cut(text, " (strconv.") // words for programmers

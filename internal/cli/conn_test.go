@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"fast-export/internal/export"
 )
 
 // vars makes a getenv of pairs; HOME is a directory of the test's.
@@ -109,7 +111,12 @@ func portText(cfg *pgx.ConnConfig) string {
 func TestConnectionSettingsThatAreRefused(t *testing.T) {
 	home := t.TempDir()
 	write(t, home, ".pg_service.conf", serviceFile)
-	broken := write(t, home, "broken", "host=x\n")
+	broken := write(t, home, "broken", "host=x\n[other]\n[mpc_sbn]\nhost=x\npassword hunter2\n")
+	badKey := write(t, home, "open.key", "x")
+	if err := os.Chmod(badKey, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	pkcs8 := write(t, home, "pkcs8.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n")
 	for _, c := range []struct {
 		name string
 		opt  connOptions
@@ -119,7 +126,7 @@ func TestConnectionSettingsThatAreRefused(t *testing.T) {
 	}{
 		{"no such service", connOptions{service: "mpc"}, nil, codeConnect, `no service "mpc" in ` + home + "/.pg_service.conf"},
 		{"no such service file", connOptions{service: "mpc_sbn"}, []string{"PGSERVICEFILE", "/nonesuch"}, codeConnect, "/nonesuch: no such file"},
-		{"a broken service file", connOptions{service: "mpc_sbn"}, []string{"PGSERVICEFILE", broken}, codeConnect, "line 1 is not in a section"},
+		{"a broken service file", connOptions{service: "mpc_sbn"}, []string{"PGSERVICEFILE", broken}, codeConnect, broken + ": line 5 is not of the form key=value"},
 		{"a nested service", connOptions{service: "nested"}, nil, codeConnect, "names another service"},
 		{"what would silently not happen", connOptions{service: "bad"}, nil, codeUsage, "parameter sslcrl is not supported"},
 		{"a misspelt parameter", connOptions{service: "typo"}, nil, codeUsage, "unknown connection parameter hots"},
@@ -132,7 +139,11 @@ func TestConnectionSettingsThatAreRefused(t *testing.T) {
 		{"a port in the DSN", connOptions{dsn: "postgres://u:hunter2@h:99999/d"}, nil, codeUsage, "invalid port"},
 		{"too few ports", connOptions{dsn: "host=a,b,c port=1,2 user=u password=hunter2"}, nil, codeUsage, "could not match 2 port numbers to 3 hosts"},
 		{"sslmode", connOptions{dsn: "host=h sslmode=verify", password: "x' hunter2"}, nil, codeUsage, "sslmode is invalid"},
-		{"no such CA", connOptions{dsn: "host=h sslmode=verify-full sslrootcert=/nonesuch password='`: hunter2'"}, nil, codeConnect, "/nonesuch"},
+		{"no such CA", connOptions{dsn: "host=h sslmode=verify-full sslrootcert=/nonesuch password='`: hunter2'"}, nil, codeUsage, "/nonesuch"},
+		{"a CA that is none", connOptions{dsn: "host=h sslmode=verify-full sslrootcert=" + broken}, nil, codeUsage, "hint: sslrootcert names a file of certificates in PEM form"},
+		{"a key that others may read", connOptions{dsn: "host=h sslcert=x sslkey=" + badKey}, nil, codeUsage, badKey + " has mode 0644: others may read or write it\nhint: chmod 600"},
+		{"a key in a place that is none", connOptions{dsn: "host=h sslcert=x sslkey=" + home}, nil, codeUsage, home + " is no regular file"},
+		{"a key encrypted as openssl 3 does", connOptions{dsn: "host=h sslcert=x sslkey=" + pkcs8 + " sslpassword=hunter2"}, nil, codeUsage, pkcs8 + " is encrypted in PKCS#8 form, which can't be read\nhint: openssl pkey -aes256 -traditional"},
 		{"TLS versions", connOptions{dsn: "host=h ssl_min_protocol_version=TLSv9"}, nil, codeUsage, "ssl_min_protocol_version"},
 		{"load balancing", connOptions{dsn: "host=h load_balance_hosts=yes"}, nil, codeUsage, "load_balance_hosts"},
 		{"addresses without hosts", connOptions{dsn: "host=a,b hostaddr=1.2.3.4"}, nil, codeUsage, "host and hostaddr have 2 and 1 parts"},
@@ -153,6 +164,102 @@ func TestConnectionSettingsThatAreRefused(t *testing.T) {
 				t.Errorf("it tells the password: %s", text)
 			}
 		})
+	}
+}
+
+// A line that is wrong is the problem of whoever asks for its section, as in libpq.
+func TestServiceFileWithBadLinesElsewhere(t *testing.T) {
+	home := t.TempDir()
+	write(t, home, ".pg_service.conf", "stray\n[old]\nhost db0\nservice=x\n[mpc] # the good one\nhost=db1\n host = db2\nuser=a=b\n\n[mpc]\nhost=db3\nnonsense\n")
+	cfg, err := connOptions{service: "mpc"}.config(vars(home))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Host != "db1" || cfg.User != "a=b" {
+		t.Errorf("got %s, %s", cfg.Host, cfg.User)
+	}
+	if _, err := (connOptions{service: "old"}).config(vars(home)); err == nil || !strings.Contains(err.Error(), home+"/.pg_service.conf: line 3 ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A password file that others may read, or that is none, is passed over with a warning, unless nobody needs it.
+func TestPasswordFileThatOthersMayRead(t *testing.T) {
+	home := t.TempDir()
+	path := write(t, home, ".pgpass", "*:*:*:*:secret\n")
+	for _, c := range []struct {
+		mode           os.FileMode
+		password, want string
+		warns          bool
+	}{
+		{0o600, "", "secret", false},
+		{0o400, "", "secret", false},
+		{0o640, "", "", true},
+		{0o604, "", "", true},
+		{0o644, "given", "given", false},
+	} {
+		if err := os.Chmod(path, c.mode); err != nil {
+			t.Fatal(err)
+		}
+		var warned []string
+		cfg, err := connOptions{host: "h", user: "u", password: c.password, warn: func(s string) { warned = append(warned, s) }}.config(vars(home))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cfg.Password != c.want || (len(warned) == 1 && strings.Contains(warned[0], path)) != c.warns || len(warned) > 1 {
+			t.Errorf("%v: password %q, warnings %q", c.mode, cfg.Password, warned)
+		}
+	}
+	var warned []string
+	cfg, err := connOptions{host: "h", user: "u", warn: func(s string) { warned = append(warned, s) }}.config(vars(home, "PGPASSFILE", home))
+	if err != nil || cfg.Password != "" || len(warned) != 1 || !strings.Contains(warned[0], "no regular file") {
+		t.Errorf("a directory: %v, %q", err, warned)
+	}
+}
+
+func TestWarningOfThePasswordFile(t *testing.T) {
+	home := t.TempDir()
+	if err := os.Chmod(write(t, home, ".pgpass", "*:*:*:*:secret\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var cfg export.Config
+	got := callIn(t, t.Context(), home, "", capture(&cfg), "--table", "t", "--out", "o", "--quiet")
+	if got.code != 0 || cfg.Conn.Password != "" || !strings.HasPrefix(got.stderr, "warning: password file "+home+"/.pgpass is not used: ") || strings.Count(got.stderr, "\n") != 1 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// A key of root's may be read by a group, as Debian's are; nobody else's.
+func TestModesOfClientKeys(t *testing.T) {
+	home := t.TempDir()
+	path := write(t, home, "k", "x")
+	rootOwns := os.Geteuid() == 0
+	for mode, fine := range map[os.FileMode]bool{0o600: true, 0o400: true, 0o640: rootOwns, 0o660: false, 0o650: false, 0o604: false} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := checkKey(settings{"sslkey": path}); (err == nil) != fine {
+			t.Errorf("%04o: %v", mode, err)
+		}
+	}
+	if rootOwns {
+		if err := os.Chmod(path, 0o640); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(path, 1234, -1); err != nil {
+			t.Fatal(err)
+		}
+		if checkKey(settings{"sslkey": path}) == nil {
+			t.Error("a key of another user's that a group may read is taken")
+		}
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	for _, unused := range []settings{{"sslkey": path, "sslmode": "disable"}, {"sslkey": path, "sslcertmode": "disable"}} {
+		if err := checkKey(unused); err != nil {
+			t.Errorf("a key that nobody reads: %v", err)
+		}
 	}
 }
 

@@ -78,6 +78,8 @@ A password that none of them gives is looked up in ` + "`~/.pgpass`" + ` or ` + 
 
 - Several hosts are tried in order; ` + "`hostaddr`" + `, ` + "`load_balance_hosts`" + `, ` + "`target_session_attrs`" + ` and the TLS settings mean what they mean in libpq. All
   connections of a run go to the address that answered the first.
+- Of a service file the section asked for must be right, the others may hold anything. A password file that group or others may read is passed over
+  with a warning, an ` + "`sslkey`" + ` that they may read is refused, as in libpq; so is a key encrypted in PKCS#8 form, with the command that converts it.
 - Without ` + "`connect_timeout`" + ` or ` + "`PGCONNECT_TIMEOUT`" + ` a server has 30 seconds to answer; 0 is no limit.
 - ` + "`application_name`" + ` is always ` + "`fast-export`" + `, ` + "`client_encoding`" + ` always UTF8, and TCP keepalives are always on: other wishes are passed over.
 - ` + "`sslcrl`" + `, ` + "`sslcrldir`" + `, ` + "`requirepeer`" + `, ` + "`gssencmode=require`" + `, SCRAM keys and OAuth are refused: they would silently not happen.

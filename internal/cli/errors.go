@@ -3,6 +3,8 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -458,7 +460,33 @@ func connectReason(t *pgconn.ConnectError) string {
 	if i := strings.Index(text, "): "); i >= 0 { // what stands before is the address, which the caller names
 		text = text[i+3:]
 	}
-	return text
+	if why := certificateReason(t); why != "" {
+		return why
+	}
+	if _, why, ok := strings.Cut(text, unsuitable); ok {
+		return "target_session_attrs asks for another server: " + why
+	}
+	return strings.TrimPrefix(text, "failed to write startup message: write failed: ")
+}
+
+// unsuitable is how pgconn begins what target_session_attrs does not let pass.
+const unsuitable = "ValidateConnect failed: "
+
+// certificateReason tells what is wrong with the server's certificate, "" where nothing is.
+func certificateReason(err error) string {
+	var cause error
+	if e, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		cause = e
+	} else if e, ok := errors.AsType[x509.HostnameError](err); ok {
+		cause = e
+	} else if e, ok := errors.AsType[x509.CertificateInvalidError](err); ok {
+		cause = e
+	} else if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		cause = e.Err
+	} else {
+		return ""
+	}
+	return "the server's certificate does not hold: " + strings.TrimPrefix(cause.Error(), "x509: ")
 }
 
 func connectHint(t *pgconn.ConnectError) string {
@@ -475,6 +503,15 @@ func connectHint(t *pgconn.ConnectError) string {
 	}
 	if _, ok := errors.AsType[*net.DNSError](t); ok {
 		return "is --host right?"
+	}
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](t); ok {
+		return "sslrootcert names the file with the certificate of the authority that signed it; sslrootcert=system means those that this machine trusts"
+	}
+	if _, ok := errors.AsType[x509.HostnameError](t); ok {
+		return "--host must be a name in the certificate; sslmode=verify-ca does not compare names"
+	}
+	if strings.Contains(t.Error(), unsuitable) {
+		return "name several hosts, so that one of them suits, or leave target_session_attrs out"
 	}
 	return ""
 }

@@ -248,6 +248,7 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, *batch, error
 	case o.manifest != "" && o.dryRun:
 		return export.Config{}, nil, usagef("", "--dry-run makes no files, so there is nothing for a --manifest")
 	}
+	o.conn.warn = a.warn
 	conn, err := o.conn.config(a.Getenv)
 	if err != nil {
 		if b != nil && len(b.problems) > 0 { // which may be the reason
