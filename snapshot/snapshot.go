@@ -284,9 +284,6 @@ func (s *Snapshot) ServerVersionNum() int { return s.server.num }
 // SystemID is the cluster's system identifier, "" where it may not be read.
 func (s *Snapshot) SystemID() string { return s.server.system }
 
-// Standby tells that the server is in recovery.
-func (s *Snapshot) Standby() bool { return s.server.standby }
-
 // Conn is the coordinator's connection, inside the transaction.
 func (s *Snapshot) Conn() *pgx.Conn { return s.conn }
 

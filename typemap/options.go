@@ -130,12 +130,6 @@ func parseChoice(s, what string, choices ...choice) (int, error) {
 	return 0, fmt.Errorf("%s %q: allowed are %s", what, s, quoteList(words))
 }
 
-// ParseTransport reads csv or binary.
-func ParseTransport(s string) (Transport, error) {
-	n, err := parseChoice(s, "transport", choice{"csv", int(CSV)}, choice{"binary", int(Binary)})
-	return Transport(n), err
-}
-
 // ParseTypeMap reads exact or ddpp.
 func ParseTypeMap(s string) (TypeMap, error) {
 	n, err := parseChoice(s, "type map", choice{"exact", int(Exact)}, choice{"ddpp", int(DDPP)})

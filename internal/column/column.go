@@ -85,10 +85,7 @@ func (c *Counts) Add(o Counts) {
 	c.FellBack += o.FellBack
 }
 
-// Zero tells that nothing was counted.
-func (c Counts) Zero() bool { return c == Counts{} }
-
-// Batch is a run of whole rows. Get it from a Pool, give it back with Release.
+// Batch is a run of whole rows. NewBatch makes one, Release gives it back.
 type Batch struct {
 	Rows   int
 	Leaves []Buffer // one a leaf of the schema
