@@ -265,7 +265,7 @@ func (e *NotPostgresError) Error() string {
 	return fmt.Sprintf("the server is %s, not PostgreSQL (%s)", e.Product, e.Version)
 }
 
-// minVersion is the oldest server that is known to work.
+// minVersion is the oldest server that is let in. The tests run on 13 and later.
 const minVersion = 120000
 
 func identify(ctx context.Context, conn *pgx.Conn) (identity, error) {

@@ -747,7 +747,6 @@ func look(path string, line int) output {
 	return o
 }
 
-// same tells whether two paths are one file: by links to directories, or because the file system does not tell their names apart.
 // buckets are words of which those that are the same have one in common, so that few have to be compared.
 func (o output) buckets() []string {
 	all := []string{"named " + o.base}
@@ -757,6 +756,7 @@ func (o output) buckets() []string {
 	return all
 }
 
+// same tells whether two paths are one file: by links to directories, or because the file system does not tell their names apart.
 func (o output) same(p output) bool {
 	if o.info != nil && p.info != nil && os.SameFile(o.info, p.info) {
 		return true

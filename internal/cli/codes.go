@@ -27,7 +27,7 @@ var exitCodes = []struct {
 }{
 	{codeDone, "done", "Every file stands under its name, whole and synced."},
 	{codeFailed, "another failure", "What none of the codes below says: a worker's bug, a lost standard output."},
-	{codeSome, "finished, but some of several files failed", "The others, if there are any, stand. Each failure is a line on standard error."},
+	{codeSome, "finished, but some of several files failed", "The others stand; where all of several failed the code is this one too, and none does. Each failure is a line on standard error."},
 	{codeConnect, "can't connect or authenticate", "A service, host or database that is not there, a certificate that does not hold, a wrong password, too many connections, a server that is no Postgres, or that does not answer in time (connect_timeout)."},
 	{codeSnapshot, "no snapshot, or it was lost", "The snapshot given can't be adopted, the slot can't be made, a table was rewritten between snapshot and lock, or no connection was left inside the snapshot."},
 	{codeValue, "a value, type or schema that can't be represented", "The message names column, row and value, and the option that lets it pass."},
