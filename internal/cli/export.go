@@ -109,7 +109,7 @@ func (o *exportOptions) addFlags(f *flags) {
 	f.StringVar(&o.source.table, "table", "", "`NAME` the relation, its name as SQL writes it: quotes, folding, search_path")
 	f.Var(list{&o.source.columns, splitNames, "names"}, "columns", "`NAME,…` with --table: columns as SQL writes them, in this order (default: all)")
 	f.StringVar(&o.source.where, "where", "", "`CONDITION` with --table: what rows must meet, in SQL (default: all rows)")
-	f.StringVar(&o.source.sql, "sql", "", "`QUERY` one statement that gives rows and changes nothing; WHERE {chunk} or {chunk:alias} says where it may be split")
+	f.StringVar(&o.source.sql, "sql", "", "`QUERY` one statement that gives rows and changes nothing; WHERE {chunk} or {chunk:alias} says where it may be split: docs/consistency.md")
 	f.StringVar(&o.source.sqlFile, "sql-file", "", "`FILE` read the query from a file, - for standard input")
 	f.StringVar(&o.source.config, "config", "", "`FILE` a batch file, YAML or, named .json, JSON: many tables and queries, each to its file, from one snapshot")
 	f.StringVar(&o.source.schema, "schema", "", "`NAME` every table of a schema, each to its file in --out-dir, from one snapshot")
