@@ -192,28 +192,25 @@ func (share) Type() string     { return "part" }
 
 func (o *benchOptions) finalize(a *app, f *flags) (bench.Config, error) {
 	var c bench.Config
-	var sources []string
-	for _, name := range []string{"table", "sql", "sql-file"} {
-		if f.Changed(name) {
-			sources = append(sources, "--"+name)
-		}
-	}
 	for _, name := range []string{"table", "where", "sql", "sql-file", "json", "html", "go-bench", "temp-dir", "service", "dsn"} {
 		if fl := f.Lookup(name); fl.Changed && strings.TrimSpace(fl.Value.String()) == "" {
 			return c, usagef("", "--%s is empty", name)
 		}
 	}
+	given, err := f.atMostOne("table", "sql", "sql-file")
+	if err != nil {
+		return c, err
+	}
 	switch {
-	case len(sources) == 0:
+	case !given:
 		return c, usagef("fast-export bench --table NAME, or --help", "nothing to measure: --table, --sql or --sql-file is missing")
-	case len(sources) > 1:
-		return c, usagef("", "%s: only one of them at a time", strings.Join(sources, " and "))
 	case !f.Changed("table") && (f.Changed("columns") || f.Changed("where")):
 		return c, usagef("a query names its columns and conditions itself", "--columns and --where go with --table alone")
-	case f.Changed("sample") && f.Changed("rows"):
-		return c, usagef("", "--sample and --rows: only one of them at a time")
 	case o.quiet && o.json == "" && o.html == "" && o.goBench == "":
 		return c, usagef("", "--quiet would hide all that is measured: it goes with --json, --html or --go-bench")
+	}
+	if _, err := f.atMostOne("sample", "rows"); err != nil {
+		return c, err
 	}
 	if o.tempDir != "" {
 		if info, err := os.Stat(o.tempDir); err != nil || !info.IsDir() {

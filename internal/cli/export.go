@@ -285,17 +285,12 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, *batch, error
 
 // checkSource finds out whether it is said once, and in full, what to export where.
 func (o *exportOptions) checkSource(f *flags) error {
-	var sources []string
-	for _, name := range []string{"table", "sql", "sql-file", "config", "schema"} {
-		if f.Changed(name) {
-			sources = append(sources, "--"+name)
-		}
+	given, err := f.atMostOne("table", "sql", "sql-file", "config", "schema")
+	if err != nil {
+		return err
 	}
-	switch {
-	case len(sources) == 0:
+	if !given {
 		return usagef("fast-export --table NAME --out FILE, or --help", "nothing to export: --table, --sql, --sql-file, --config or --schema is missing")
-	case len(sources) > 1:
-		return usagef("", "%s: only one of them at a time", strings.Join(sources, " and "))
 	}
 	for _, name := range []string{"columns", "where"} {
 		if f.Changed(name) && !f.Changed("table") {

@@ -94,6 +94,20 @@ func (f *flags) parse(args []string) error {
 	return nil
 }
 
+// atMostOne tells whether one of the flags was given, and refuses more.
+func (f *flags) atMostOne(names ...string) (given bool, err error) {
+	var all []string
+	for _, name := range names {
+		if f.Changed(name) {
+			all = append(all, "--"+name)
+		}
+	}
+	if len(all) > 1 {
+		return true, usagef("", "%s: only one of them at a time", strings.Join(all, " and "))
+	}
+	return len(all) == 1, nil
+}
+
 func (f *flags) unknown(e *pflag.NotExistError) error {
 	name, shown := e.GetSpecifiedName(), "--"+e.GetSpecifiedName()
 	if short := e.GetSpecifiedShortnames(); short != "" { // -table is read as -t -a -b -l -e
