@@ -316,7 +316,7 @@ const lonLat = 4326
 
 // SpatialRefs says what FileMetadata lacks to describe the geometry columns' reference systems: a statement that gives
 // SRID and definition, and the SRIDs (int4[]) to run it with. Hand each row to AddSpatialRef. There is nothing to run
-// when srids is empty. Call it after the last Finish: only the values know their SRIDs.
+// when srids is empty. Call it after each Finish, or after the last: only the values know their SRIDs.
 func (p *Plan) SpatialRefs() (sql string, srids []int32) {
 	p.geo.mu.Lock()
 	defer p.geo.mu.Unlock()
