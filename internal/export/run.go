@@ -109,8 +109,9 @@ func inSnapshot(ctx context.Context, cfg Config, dry bool, do func(*run, *snapsh
 		r.mu.Lock()
 		warnings = r.warnings
 		r.mu.Unlock()
-		if err != nil && ctx.Err() != nil {
-			err = context.Cause(ctx) // whatever it was, it is an echo
+		// Whatever it was, it is an echo, unless the files that did well have their names: then the signal came too late.
+		if _, named := errors.AsType[*PartialError](err); err != nil && ctx.Err() != nil && !named {
+			err = context.Cause(ctx)
 		}
 	}()
 	r.report.Report(progress.Phase{Name: "connecting"})
