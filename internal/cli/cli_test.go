@@ -210,10 +210,13 @@ func TestQueryFromFileAndStdin(t *testing.T) {
 	if o := callIn(t, t.Context(), t.TempDir(), "TABLE x", capture(&got), "--sql-file", "-", "--out", "o.parquet"); o.code != 0 || got.Jobs[0].SQL != "TABLE x" {
 		t.Error(o, got.Jobs)
 	}
-	for _, args := range [][]string{{"--sql-file", "-"}, {"--sql", ""}, {"--sql", " \n"}} {
-		o := callIn(t, t.Context(), t.TempDir(), "", capture(&got), append(args, "--out", "o.parquet")...)
-		if o.code != codeStatement || o.stderr != "error: there is no statement\nhint: one SELECT, WITH, VALUES or TABLE is wanted\n" {
-			t.Errorf("%q: %+v", args, o)
+	o := callIn(t, t.Context(), t.TempDir(), "", capture(&got), "--sql-file", "-", "--out", "o.parquet")
+	if o.code != codeStatement || o.stderr != "error: there is no statement\nhint: one SELECT, WITH, VALUES or TABLE is wanted\n" {
+		t.Errorf("%+v", o)
+	}
+	for _, sql := range []string{"", " \n"} {
+		if o := call(t, capture(&got), "--sql", sql, "--out", "o.parquet"); o.code != codeUsage || o.stderr != "error: --sql is empty\n" {
+			t.Errorf("%q: %+v", sql, o)
 		}
 	}
 }

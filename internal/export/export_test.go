@@ -492,11 +492,15 @@ func TestServerGoneIsLost(t *testing.T) {
 	srv := pgtest.Start(t, pgtest.Config{})
 	dsn := srv.Database(t)
 	cfg := slow(t, dsn, 10*time.Second, filepath.Join(outDir(t), "o.parquet"))
+	killed := make(chan struct{})
 	go func() {
+		defer close(killed)
 		time.Sleep(700 * time.Millisecond)
 		srv.Kill(t)
 	}()
-	if _, err := Run(t.Context(), cfg); !errors.Is(err, snapshot.ErrLost) {
+	_, err := Run(t.Context(), cfg)
+	<-killed
+	if !errors.Is(err, snapshot.ErrLost) {
 		t.Errorf("got %v, want ErrLost", err)
 	}
 	srv.Restart(t)
