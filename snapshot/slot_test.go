@@ -146,7 +146,9 @@ func TestSlotWithoutAnAnswer(t *testing.T) {
 				}
 				time.Sleep(200 * time.Millisecond) // what still waits makes its slot now
 			}
-			if got := slots(t, dsn); got != "" || log.Len() > 0 {
+			// Where the connection dies the moment the slot is there, nobody may have seen it in our hands: then it must be named.
+			named := c.cut && !c.writer && strings.Contains(log.String(), "slot=s ")
+			if got := slots(t, dsn); (got != "" || log.Len() > 0) && !named {
 				t.Errorf("left is %q after %v\n%s", got, err, log.String())
 			}
 			if got := strings.TrimSpace(pgtest.Query(t, dsn, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'")); got != "0" {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -33,6 +34,11 @@ func TestBinary(t *testing.T) {
 		}
 		return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
 	}
+
+	// Under nohup SIGHUP is ignored, and the program leaves it so: what we are told of, our children are not deaf to.
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
 
 	t.Run("version", func(t *testing.T) {
 		out, errOut, code := run(nil, "version")
