@@ -442,6 +442,9 @@ func (p *Plan) sum() {
 		p.Why = fmt.Sprintf("split by ctid into %d chunks", n)
 	case len(p.Sources) == 1 && small == 1:
 		p.Why = "one chunk: it has " + pages(p.Pages)
+		if p.options.ChunkBytes > p.HeapBytes+p.ToastBytes && p.HeapBytes > maxChunkBytes {
+			p.Why += ", which are no more than a chunk is to have"
+		}
 	case len(p.Sources) == 1:
 		p.Why = "one chunk: " + p.Sources[0].Why
 	case cut > 0:

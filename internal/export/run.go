@@ -149,6 +149,7 @@ type run struct {
 	copied  atomic.Int64
 	redone  atomic.Int64
 	workers int
+	alone   bool // the coordinator's connection is the only one, and copies
 	held    time.Duration
 
 	mute     bool // plans are made for their errors alone

@@ -35,6 +35,17 @@ func TestBadValueWhereConnectionsAreScarce(t *testing.T) {
 			t.Fatalf("got %v, want the failure of one of two", err)
 		}
 	}
+	// With room for one connection the others end with it: by the bad value's own error, which no restart would mend.
+	pgtest.Exec(t, dsn, "ALTER ROLE few CONNECTION LIMIT 1")
+	cfg := config(t, strings.Replace(dsn, "user=postgres", "user=few", 1), Job{Table: "bad", Out: filepath.Join(outDir(t), "bad.parquet")})
+	second := cfg.Jobs[0]
+	second.Table, second.Out = "good", filepath.Join(outDir(t), "good.parquet")
+	cfg.Jobs = append(cfg.Jobs, second)
+	_, err := Run(t.Context(), cfg)
+	var row *RowError
+	if !errors.As(err, &row) || errors.Is(err, snapshot.ErrLost) || !strings.Contains(err.Error(), "the others ended with it") {
+		t.Errorf("with one connection: got %v", err)
+	}
 }
 
 // The last worker that finds no room has not lost the snapshot while the coordinator is in it; the file that failed first is told either way.

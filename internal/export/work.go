@@ -184,7 +184,8 @@ func (r *run) openWorkers(ctx context.Context, snap *snapshot.Snapshot, n int) (
 		if err != nil {
 			return nil, err
 		}
-		r.warn("the server has room for one connection, which now does everything: if it is lost the run ends, and nobody looks who waits behind its locks: " + firstLine(failed))
+		r.alone = true
+		r.warn("the server has room for one connection, which now does everything: if it is lost or a file fails the run ends, and nobody looks who waits behind its locks: " + firstLine(failed))
 		return []*snapshot.Worker{w}, nil
 	}
 	if len(in) == 0 || !tolerable(failed) || ctx.Err() != nil {
@@ -269,6 +270,9 @@ func (r *run) lastWord(ctx context.Context, snap *snapshot.Snapshot, err error) 
 	}
 	for _, j := range r.jobs {
 		if before := j.failure(); before != nil {
+			if r.alone { // its connection was the only one: nothing was lost that a new snapshot would bring back
+				return fmt.Errorf("%w; the server has room for one connection, so that the others ended with it", r.wrap(j, before))
+			}
 			return fmt.Errorf("%w; before that, %s failed: %s", err, j.Out, firstLine(before))
 		}
 	}
