@@ -179,6 +179,7 @@ func TestOptions(t *testing.T) {
 		{"time", "12:34:56", Options{TypeMap: DDPP}, "utf8", "12:34:56", none},
 		{"mood", "sad", Options{TypeMap: DDPP}, "utf8", "sad", none},
 		{"numeric(10,2)", "1.50", Options{TypeMap: DDPP, Columns: map[string]string{"v": "decimal(10,2)"}}, "decimal(10, 2)", "1.50", none},
+		{"numeric[]", "{1.5,NULL,NaN}", Options{TypeMap: DDPP, Nonfinite: NonfiniteNull, Columns: map[string]string{"v": "decimal(10,2)"}}, "list<element: decimal(10, 2), nullable>", "{1.50,NULL,NULL}", nonfin},
 	} {
 		got := outcomeOf(t, cat, find(tt.typ, tt.text), tt.opt)
 		name := tt.typ + " " + tt.text

@@ -362,7 +362,7 @@ func (b *builder) resolve(oid uint32, dims int, s spec, depth int) (*node, error
 		b.took = true
 		return b.asText(t, s), nil
 	}
-	if b.opt.TypeMap == DDPP && !inDDPP(oid) {
+	if b.opt.TypeMap == DDPP && s.over.word == "" && !inDDPP(oid) { // a choice of its own wins
 		return b.asText(t, s), nil
 	}
 	n, err := b.build(t, dims, s, depth)
