@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -595,5 +596,43 @@ func TestSlot(t *testing.T) {
 	_, err = Open(t.Context(), config(t, strings.Replace(dsn, "user=postgres", "user=plain", 1)), Options{Slot: Slot{Name: "s4"}, Prepare: prepare})
 	if !errors.As(err, &se) || !strings.Contains(se.Reason, "REPLICATION") {
 		t.Errorf("no REPLICATION: got %v", err)
+	}
+}
+
+// Whatever statement a worker's connection is lost in on its way in, it is a lost connection that is told.
+func TestWorkerLostOnItsWayIn(t *testing.T) {
+	t.Parallel()
+	srv := pgtest.Start(t, pgtest.Config{})
+	dsn := srv.Database(t)
+	s, err := Open(t.Context(), config(t, dsn), Options{Prepare: of(false)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(t.Context())
+	killer := pgtest.Connect(t, dsn)
+	ctx, stop := context.WithCancel(t.Context())
+	var killing sync.WaitGroup
+	killing.Go(func() {
+		for ctx.Err() == nil {
+			_, _ = killer.Exec(t.Context(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid NOT IN (pg_backend_pid(), $1)", int32(s.Conn().PgConn().PID()))
+		}
+	})
+	lost := 0
+	for range 40 {
+		w, err := s.NewWorker(t.Context())
+		if err == nil {
+			w.Close(t.Context())
+			continue
+		}
+		lost++
+		var ce *ConnectError
+		if !errors.As(err, &ce) {
+			t.Errorf("got %v, want a *ConnectError", err)
+		}
+	}
+	stop()
+	killing.Wait()
+	if lost == 0 {
+		t.Error("no worker was lost: the test shows nothing")
 	}
 }

@@ -75,9 +75,14 @@ func (s *Snapshot) Alone(ctx context.Context) (*Worker, error) {
 func (s *Snapshot) NewWorker(ctx context.Context) (_ *Worker, err error) {
 	var conn *pgx.Conn
 	defer func() {
-		if err != nil && conn != nil {
-			closeConn(ctx, conn)
+		if err == nil || conn == nil {
+			return
 		}
+		// Whatever statement the connection was lost in.
+		if _, told := errors.AsType[*ConnectError](err); conn.IsClosed() && ctx.Err() == nil && !told && !errors.Is(err, ErrLost) && !errors.As(err, new(*NoRoomError)) {
+			err = &ConnectError{Err: fmt.Errorf("the connection was lost before it was inside the snapshot: %w", err)}
+		}
+		closeConn(ctx, conn)
 	}()
 	var id identity
 	err = letIn(ctx, func(ctx context.Context) (err error) {
