@@ -172,6 +172,9 @@ func applyPathMap(maps []PathMap, location string) (string, bool, error) {
 	case !uri && !local:
 		rest = (&url.URL{Path: rest}).EscapedPath()
 	}
+	if rest != "" && rest[0] != '/' && !strings.HasSuffix(to, "/") {
+		to += "/" // Old brought the slash
+	}
 	return to + rest, true, nil
 }
 

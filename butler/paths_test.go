@@ -77,7 +77,7 @@ func TestLocations(t *testing.T) {
 
 func TestPathMaps(t *testing.T) {
 	t.Parallel()
-	maps := []PathMap{{"/old", "/new"}, {"/old/deep", "/deeper"}, {"s3://bucket/", "/mnt/bucket/"}, {"file:///uri%20x", "/y"}, {"https://h", "s3://b"}, {"/loc", "s3://b2/"}, {"/f", "file:///g%20h"}, {"file:///k%C3%A9%7e", "/k"}}
+	maps := []PathMap{{"/old", "/new"}, {"/old/deep", "/deeper"}, {"s3://bucket/", "/mnt/bucket/"}, {"file:///uri%20x", "/y"}, {"https://h", "s3://b"}, {"/loc", "s3://b2/"}, {"/f", "file:///g%20h"}, {"file:///k%C3%A9%7e", "/k"}, {"/slash/", "/bare"}}
 	for recorded, want := range map[string]string{
 		"/old/x":            "/new/x",
 		"/old":              "/new",
@@ -96,6 +96,7 @@ func TestPathMaps(t *testing.T) {
 		"/f/a b":                      "/g h/a b",
 		"/ké~/a b":                    "/k/a b",
 		"s3://bucket2/a":              "s3://bucket2/a",
+		"/slash/x y":                  "/bare/x y", // the slash that OLD alone has stays
 	} {
 		loc, err := resolveLocation("/root", recorded, maps)
 		if err != nil || loc.show() != want {

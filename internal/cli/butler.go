@@ -162,7 +162,11 @@ func (o *butlerOptions) butler(ctx context.Context, a *app, f *flags) error {
 	if err != nil {
 		return err
 	}
-	lendPG(a.Getenv)
+	lendPG(a.Getenv, func(text string) {
+		if !o.silent {
+			a.warn(text)
+		}
+	})
 	defer tuneGC(a.Getenv, o.memory)()
 	if o.dryRun {
 		c.Options.Log = a.logger(a.Stderr, o.logLevel)
@@ -256,10 +260,21 @@ func pyarrowCompression(s string) (parquetw.Compression, error) {
 }
 
 // lendPG gives the libpq variables back to the process: the registry's credentials follow libpq, which pgx reads by itself.
-func lendPG(getenv func(string) string) {
+// A password file that libpq would pass over is passed over, with a warning.
+func lendPG(getenv func(string) string, warn func(string)) {
 	for _, name := range []string{"PGPASSFILE", "PGPASSWORD", "PGUSER", "PGHOST", "PGPORT", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGCONNECT_TIMEOUT"} {
 		if v := getenv(name); v != "" && os.Getenv(name) == "" {
 			os.Setenv(name, v)
+		}
+	}
+	file := os.Getenv("PGPASSFILE")
+	if home := getenv("HOME"); file == "" && home != "" {
+		file = filepath.Join(home, ".pgpass")
+	}
+	if file != "" && os.Getenv("PGPASSWORD") == "" {
+		if why := checkPassfile(file); why != "" {
+			warn(why)
+			os.Setenv("PGPASSFILE", os.DevNull)
 		}
 	}
 }

@@ -232,3 +232,27 @@ func writeIDs(t *testing.T, path string, ids ...string) {
 		t.Fatal(err)
 	}
 }
+
+// A password file that others may read is passed over, as libpq does it.
+func TestLendPGPassesLooseFilesOver(t *testing.T) {
+	file := write(t, t.TempDir(), "pgpass", "*:*:*:*:secret\n")
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"PGPASSFILE", "PGPASSWORD"} {
+		t.Setenv(name, "") // and back to what it was
+		os.Unsetenv(name)
+	}
+	var warned []string
+	lendPG(func(name string) string { return map[string]string{"PGPASSFILE": file}[name] }, func(text string) { warned = append(warned, text) })
+	if os.Getenv("PGPASSFILE") != os.DevNull || len(warned) != 1 || !strings.Contains(warned[0], "is not used") {
+		t.Errorf("PGPASSFILE is %s, warned of %q", os.Getenv("PGPASSFILE"), warned)
+	}
+	if err := os.Chmod(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	os.Unsetenv("PGPASSFILE")
+	if lendPG(func(name string) string { return map[string]string{"PGPASSFILE": file}[name] }, func(string) {}); os.Getenv("PGPASSFILE") != file {
+		t.Errorf("PGPASSFILE is %s", os.Getenv("PGPASSFILE"))
+	}
+}
