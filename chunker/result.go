@@ -106,6 +106,13 @@ func (p *Plan) describe(ctx context.Context, q Querier) error {
 	return nil
 }
 
+// RunsUsersCode tells whether reading a chunk may run code that users wrote: only then can session, functions and types be
+// others behind it, and Unchanged find something. A scan that the recogniser let pass calls nothing of theirs but functions
+// whose names it knows.
+func (p *Plan) RunsUsersCode(c Chunk) bool {
+	return c.Scan == Own || c.Scan == ByColumn || c.Scan == Placed || len(p.called) > 0
+}
+
 // Unchanged asks the server whether the statement's columns still are of the types that the plan says. No lock keeps a
 // function from being dropped and made anew with another result, and COPY says nothing of types: a timestamp would be
 // read as the number that it was before. Call it behind the COPY, inside the snapshot's transaction.

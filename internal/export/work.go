@@ -530,7 +530,7 @@ func (c *copying) copy(ctx context.Context, it item) (err error) {
 			Row: total, Reason: fmt.Sprintf("the server says that it sent %d rows, and %d arrived: something between it and us loses or repeats them", told, total),
 		}}
 	}
-	if j.SQL != "" || j.Where != "" || chunk.Scan == chunker.Own || chunk.Scan == chunker.ByColumn {
+	if j.plan.RunsUsersCode(chunk) {
 		// A function that it called may have changed the session: then values are not what they seem, of this chunk or the next.
 		if err := c.w.Unchanged(ctx); err != nil {
 			return err
