@@ -3,6 +3,7 @@ package parquetw
 import (
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/cespare/xxhash/v2"
@@ -47,17 +48,17 @@ func (w *Writer) addBlooms(fields []arrow.Field) error {
 		if len(leaves) > 1 {
 			return w.columnError(ForBloom, leaves[0], "has several parts: a bloom filter is of one kind of values")
 		}
-		e := w.encoders[leaves[0]]
+		e, field := w.encoders[leaves[0]], fields[leaves[0]]
 		switch {
 		case e.leaf.Physical == column.Bool:
 			return w.columnError(ForBloom, leaves[0], "has but two values: a bloom filter says nothing")
 		case e.leaf.Physical == column.Float32 || e.leaf.Physical == column.Float64 || e.order == orderFloat16:
 			// 0 and -0 are equal, and so may NaNs be, but their bytes are not.
 			return w.columnError(ForBloom, leaves[0], "cannot have a bloom filter: equal floats need not have equal bytes")
-		case fields[leaves[0]].Type.ID() == arrow.BINARY || fields[leaves[0]].Type.ID() == arrow.LARGE_BINARY || fields[leaves[0]].Type.ID() == arrow.FIXED_SIZE_BINARY:
+		case slices.Contains([]arrow.Type{arrow.BINARY, arrow.LARGE_BINARY, arrow.FIXED_SIZE_BINARY}, field.Type.ID()):
 			// DuckDB (1.5) looks for the hash of the bytes' printed form, \xAA, and so finds nothing: in its own files too.
 			return w.columnError(ForBloom, leaves[0], "cannot have a bloom filter: readers that look for the bytes in another form would find no rows")
-		case opaque(fields[leaves[0]]):
+		case opaque(field):
 			return w.columnError(ForBloom, leaves[0], "cannot have a bloom filter: equal geometries need not have equal bytes")
 		}
 		e.bloom = &bloom{}

@@ -197,8 +197,6 @@ func (r *run) makePlans(ctx context.Context, snap *snapshot.Snapshot) error {
 	}
 	for _, j := range r.jobs {
 		j.priors = priors(stats, j.plan.Columns, j.types.Leaves)
-	}
-	for _, j := range r.jobs {
 		for _, name := range slices.Sorted(maps.Keys(j.CommonTypes)) {
 			if !used[name] {
 				return &CommonColumnError{Choice: "type", Column: name}
@@ -344,11 +342,7 @@ func (c *copying) locate(ctx context.Context, it item, rows int64, err error) er
 	}
 	var se *typemap.StreamError
 	if errors.As(err, &se) {
-		name := "the statement"
-		if it.j.target.Relation.OID != 0 {
-			name = it.j.target.Relation.String()
-		}
-		return fmt.Errorf("%s, %s: %w", name, it.j.plan.At(it.chunk), se)
+		return fmt.Errorf("%s, %s: %w", it.relation(), it.j.plan.At(it.chunk), se)
 	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
@@ -382,13 +376,18 @@ func unsent(pg *pgconn.PgError, tr typemap.Transport) string {
 	return ""
 }
 
+// relation names for people what the chunk's rows come from.
+func (it item) relation() string {
+	if src := it.j.plan.Sources[it.j.plan.At(it.chunk).Source].Relation; src.OID != 0 {
+		return src.String()
+	}
+	return "the statement"
+}
+
 // place names the relation of a chunk and the place of one of its rows.
 func (c *copying) place(ctx context.Context, it item, row int64) (rel, place string) {
 	p, chunk := it.j.plan, it.j.plan.At(it.chunk)
-	rel, place = "the statement", fmt.Sprintf("row %d", row+1)
-	if src := p.Sources[chunk.Source].Relation; src.OID != 0 {
-		rel = src.String()
-	}
+	rel, place = it.relation(), fmt.Sprintf("row %d", row+1)
 	if p.Len() > 1 {
 		place = fmt.Sprintf("row %d of %s", row+1, chunk)
 	}
