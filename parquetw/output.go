@@ -179,19 +179,23 @@ func (o *output) publish() (err error) {
 		return err
 	}
 	o.temp = ""
-	dir := filepath.Dir(o.path)
-	d, err := os.Open(dir)
-	if err != nil {
-		return o.unsynced(err)
-	}
-	err = d.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		err = nil // not every file system knows how
-	}
-	if err = errors.Join(err, d.Close()); err != nil {
+	if err := SyncDir(filepath.Dir(o.path)); err != nil {
 		return o.unsynced(err)
 	}
 	return nil
+}
+
+// SyncDir makes the names in a directory last beyond a crash, where its file system knows how.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		err = nil // not every one does
+	}
+	return errors.Join(err, d.Close())
 }
 
 // unsynced is the error of a directory that holds the file under its name already.

@@ -11,7 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
+
+	"fast-export/parquetw"
 )
 
 // Document is a kind of JSON file that tells of a run and stands beside the run's own files. Its name is that of the flag that asks for one.
@@ -182,13 +183,5 @@ func WriteWhole(path string, data []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	err = dir.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		err = nil // not every file system knows how
-	}
-	return errors.Join(err, dir.Close())
+	return parquetw.SyncDir(filepath.Dir(path))
 }
