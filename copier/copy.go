@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"fast-export/internal/wire"
 )
 
 // Copy runs COPY (query) TO STDOUT on conn and writes what comes, as it comes, to w: one row a call with today's
@@ -17,6 +19,10 @@ import (
 // its transaction aborted.
 func Copy(ctx context.Context, conn *pgconn.PgConn, query, format string, w io.Writer) (bytes, rows int64, err error) {
 	cw := &countingWriter{w: w}
+	if r := wire.Of(conn); r != nil {
+		r.Divert(cw)
+		defer r.Divert(nil)
+	}
 	// The query stands on lines of its own: it may end in a comment.
 	tag, err := conn.CopyTo(ctx, cw, "COPY (\n"+query+"\n) TO STDOUT (FORMAT "+format+")")
 	if cw.err != nil {

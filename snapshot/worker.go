@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"fast-export/internal/wire"
 )
 
 // Worker is a connection inside the snapshot, with the relations locked, in one transaction that lasts until Close. It
@@ -86,7 +88,7 @@ func (s *Snapshot) NewWorker(ctx context.Context) (_ *Worker, err error) {
 	}()
 	var id identity
 	err = letIn(ctx, func(ctx context.Context) (err error) {
-		if conn, err = pgx.ConnectConfig(ctx, s.cfg); err != nil {
+		if conn, err = wire.Connect(ctx, s.cfg, true); err != nil {
 			return &ConnectError{Err: err}
 		}
 		id, err = identify(ctx, conn)

@@ -44,13 +44,14 @@ var rules = map[string]rule{
 		why: "main hands argv, signals and exit to internal/cli and knows nothing else",
 	},
 	"snapshot": {
+		may: []string{"internal/wire"},
 		why: "it answers from which point all workers read; it neither plans nor copies", testsMay: []string{"internal/pgtest"},
 	},
 	"chunker": {
 		why: "it plans over a query interface of its own and never runs COPY", testsMay: []string{"internal/pgtest"},
 	},
 	"copier": {
-		may:      []string{"typemap", "internal/column", "internal/pgbin"},
+		may:      []string{"typemap", "internal/column", "internal/pgbin", "internal/wire"},
 		why:      "it carries chunks to this machine; what values mean is typemap's affair, files are parquetw's",
 		testsMay: []string{"internal/pgtest"},
 	},
@@ -73,6 +74,7 @@ var rules = map[string]rule{
 	},
 	"internal/column":   {why: "it is what decoders and encoder share, below them all"},
 	"internal/pgbin":    {why: "it is a cursor over bytes, below all that decode"},
+	"internal/wire":     {why: "it receives bytes and knows messages' frames, neither statements nor values"},
 	"internal/progress": {why: "it knows events and how they look, not who sends them"},
 	"internal/pgserver": {why: "it starts servers for the demo and the tests, and must not need the program that they try"},
 	"internal/export": {
