@@ -266,11 +266,19 @@ func (e *Extraction) prepare(ctx context.Context) error {
 	}
 	// What the registry already tells needs no file to be opened.
 	var cs []candidate
+	var fine *recordKind // one record of this kind is all that a dataset needs
 	for i := range e.listing.refs {
-		cs = e.listing.appendCandidates(cs[:0], &e.listing.refs[i], e.stores)
+		r := &e.listing.refs[i]
+		if len(r.records) == 1 && r.records[0].recordKind == fine {
+			continue
+		}
+		cs = e.listing.appendCandidates(cs[:0], r, e.stores)
 		err := checkRecords(cs)
 		if err != nil && !(isMissing(err) && e.opt.SkipMissing) {
 			return e.dataset(i).Problem
+		}
+		if err == nil && len(r.records) == 1 {
+			fine = r.records[0].recordKind
 		}
 	}
 	var dims []*element

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/bits"
+	"math/rand/v2"
 	"slices"
 	"strings"
 )
@@ -281,8 +283,11 @@ func packKeys(hits []hit, order []int) (keys []uint64, exact bool) {
 		var width int
 		if hits[0].dims[d].kind == textValue {
 			place := map[string]uint64{}
+			last := ""
 			for i := range hits {
-				place[hits[i].dims[d].s] = 0
+				if s := hits[i].dims[d].s; i == 0 || s != last { // one text, as a rule
+					place[s], last = 0, s
+				}
 			}
 			texts := make([]string, 0, len(place))
 			for s := range place {
@@ -571,7 +576,9 @@ func (h *hitReader) row(v []any, collection any, lay hitColumns) error {
 			return err
 		}
 	}
-	if x.run, ok = h.runOf[run]; !ok {
+	if len(h.hits) > 0 && h.runs[h.hits[len(h.hits)-1].run] == run { // neighbours are mostly of one run
+		x.run = h.hits[len(h.hits)-1].run
+	} else if x.run, ok = h.runOf[run]; !ok {
 		if h.runOf == nil {
 			h.runOf = map[string]int32{}
 		}
@@ -603,6 +610,9 @@ func (h *hitReader) row(v []any, collection any, lay hitColumns) error {
 	if h.o.where != nil && h.o.where.eval(x.dims) != isTrue {
 		h.values = h.values[:at]
 		return nil
+	}
+	if len(h.hits) == cap(h.hits) { // append alone would grow by a quarter, and copy each of many hits four times
+		h.hits = slices.Grow(h.hits, len(h.hits)+1024)
 	}
 	h.hits = append(h.hits, x)
 	return nil
@@ -670,11 +680,7 @@ func (r *registry) loadRecords(ctx context.Context, l *listing, stores []datasto
 	if len(l.refs) >= fewRefs && scan.wait() {
 		for i := range l.refs {
 			x := &l.refs[i]
-			at, ok := scan.first[x.id]
-			if !ok {
-				continue
-			}
-			if x.records = scan.records[at : at+1 : at+1]; len(scan.more) > 0 {
+			if x.records = scan.first.find(x.id); x.records != nil && len(scan.more) > 0 {
 				x.records = append(x.records, scan.more[x.id]...)
 			}
 		}
@@ -775,10 +781,9 @@ const (
 
 // recordScan reads a whole table of records on a connection of its own while datasets are listed on the other.
 type recordScan struct {
-	records []fileRecord
-	first   map[uuid]int32        // a dataset's first record
-	more    map[uuid][]fileRecord // what else it has, for the few that have
-	err     error
+	first *recordTable          // a dataset's first record
+	more  map[uuid][]fileRecord // what else it has, for the few that have
+	err   error
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -810,15 +815,15 @@ func (s *recordScan) run(ctx context.Context, r *registry, table, storageClass s
 	}
 	defer func() { err = errors.Join(err, session.close()) }()
 	other := &registry{session: session}
-	rows, err := other.count(ctx, "SELECT coalesce(max(rowid), 0) FROM "+other.table(table))
-	rows = max(0, rows) // a row id may be negative
-	if err == nil && rows > maxScan {
+	last, err := other.count(ctx, "SELECT coalesce(max(rowid), 0) FROM "+other.table(table))
+	if err == nil && last > maxScan {
 		err = errNoScan
 	}
 	if err != nil {
 		return err
 	}
-	s.records, s.first, s.more = make([]fileRecord, 0, rows), make(map[uuid]int32, rows), map[uuid][]fileRecord{}
+	rows := int(max(0, last)) // as a row id may be negative, there can be more
+	s.first, s.more = newRecordTable(rows), map[uuid][]fileRecord{}
 	parse := newRecordParser(storageClass)
 	return other.selectRecords(table, storageClass).each(ctx, func(v []any) error {
 		id, err := recordID(v)
@@ -826,14 +831,68 @@ func (s *recordScan) run(ctx context.Context, r *registry, table, storageClass s
 			return err
 		}
 		f, err := parse.record(v, 0)
-		if _, again := s.first[id]; again {
+		switch {
+		case err != nil:
+		case len(s.first.ids) == rows:
+			err = errNoScan
+		case !s.first.add(id, f):
 			s.more[id] = append(s.more[id], f)
-		} else {
-			s.first[id] = int32(len(s.records))
-			s.records = append(s.records, f)
 		}
 		return err
 	})
+}
+
+// recordTable finds one record by a dataset's id: a hash table by open addressing, with a third of a map's memory and time. Records stand
+// in blocks, since the collector would read through, and so make the system provide, what a slice has in reserve.
+type recordTable struct {
+	seeds [2]uint64 // odd, so that nobody can make ids that meet in one slot
+	slots []uint32  // a record's place + 1, 0 for none; at least half of them are 0
+	ids   []uuid
+	at    [][]fileRecord
+}
+
+// recordBlock is how many records a block has.
+const recordBlock = 1024
+
+func newRecordTable(most int) *recordTable {
+	return &recordTable{seeds: [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}, slots: make([]uint32, 2<<bits.Len(uint(most))), ids: make([]uuid, 0, most)}
+}
+
+// slot gives the slot that has an id, or that is free for it.
+func (t *recordTable) slot(id *uuid) *uint32 {
+	h := binary.LittleEndian.Uint64(id[:])*t.seeds[0] + binary.LittleEndian.Uint64(id[8:])*t.seeds[1]
+	for i := h >> 32; ; i++ {
+		s := &t.slots[i&uint64(len(t.slots)-1)]
+		if *s == 0 || t.ids[*s-1] == *id {
+			return s
+		}
+	}
+}
+
+// add takes a record in; false says that there is one with that id.
+func (t *recordTable) add(id uuid, f fileRecord) bool {
+	s := t.slot(&id)
+	if *s != 0 {
+		return false
+	}
+	if len(t.ids)%recordBlock == 0 {
+		t.at = append(t.at, make([]fileRecord, 0, recordBlock))
+	}
+	block := &t.at[len(t.at)-1]
+	*block = append(*block, f)
+	t.ids = append(t.ids, id)
+	*s = uint32(len(t.ids))
+	return true
+}
+
+// find gives the record with an id as a slice without room for more, nil where there is none.
+func (t *recordTable) find(id uuid) []fileRecord {
+	s := *t.slot(&id)
+	if s == 0 {
+		return nil
+	}
+	i := (s - 1) % recordBlock
+	return t.at[(s-1)/recordBlock][i : i+1 : i+1]
 }
 
 // wait tells whether the scan came to its end; what went wrong is found again by whoever looks without it.

@@ -491,29 +491,36 @@ func str(v any, what string) (string, error) {
 type uuid [16]byte
 
 // parseUUID reads hexadecimal digits with or without dashes.
-func parseUUID(s string) (uuid, error) {
-	var u uuid
-	var digits [32]byte
+func parseUUID(s string) (u uuid, err error) {
 	n := 0
 	for i := 0; i < len(s); i++ {
 		if s[i] == '-' {
 			continue
 		}
-		if n == len(digits) {
-			n++
+		d := hexDigits[s[i]]
+		if d < 0 || n == 2*len(u) {
+			n = -1
 			break
 		}
-		digits[n] = s[i]
+		u[n/2] = u[n/2]<<4 | byte(d)
 		n++
 	}
-	if n != len(digits) {
-		return u, fmt.Errorf("dataset id %s is no UUID", quoteName(excerpt(s)))
-	}
-	if _, err := hex.Decode(u[:], digits[:]); err != nil {
-		return u, fmt.Errorf("dataset id %s is no UUID", quoteName(excerpt(s)))
+	if n != 2*len(u) {
+		return uuid{}, fmt.Errorf("dataset id %s is no UUID", quoteName(excerpt(s)))
 	}
 	return u, nil
 }
+
+// hexDigits gives the value of a hexadecimal digit, -1 for any other byte.
+var hexDigits = func() (t [256]int8) {
+	for i := range t {
+		t[i] = int8(strings.IndexByte("0123456789abcdef", byte(i)))
+		if t[i] < 0 {
+			t[i] = int8(strings.IndexByte("0123456789ABCDEF", byte(i)))
+		}
+	}
+	return t
+}()
 
 // String writes the id with dashes.
 func (u uuid) String() string {

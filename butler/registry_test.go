@@ -453,6 +453,52 @@ func TestScanOfRecords(t *testing.T) {
 	}
 }
 
+// TestParseUUID reads ids as SQLite and Postgres give them, and nothing else.
+func TestParseUUID(t *testing.T) {
+	t.Parallel()
+	const digits, dashes = "0123456789abcdeffedcba9876543210", "01234567-89ab-cdef-fedc-ba9876543210"
+	for _, s := range []string{digits, dashes, strings.ToUpper(dashes)} {
+		if u, err := parseUUID(s); err != nil || u.text(false) != digits || u.String() != dashes {
+			t.Errorf("%s: %s, %v", s, u, err)
+		}
+	}
+	for _, s := range []string{"", "-", digits[1:], digits + "0", dashes + "0", "g" + digits[1:], digits[1:] + "G", digits[1:] + "/", digits[1:] + ":", digits[1:] + "@", digits[1:] + "`", digits[1:] + "\xff"} {
+		if u, err := parseUUID(s); err == nil || u != (uuid{}) || !strings.Contains(err.Error(), "is no UUID") {
+			t.Errorf("%q: %s, %v", s, u, err)
+		}
+	}
+}
+
+// TestRecordTable finds what was put in, of ids that differ in few bits, and nothing else.
+func TestRecordTable(t *testing.T) {
+	t.Parallel()
+	const n = 3*recordBlock + 5
+	table := newRecordTable(n)
+	id := func(i int) (u uuid) {
+		u[i%16], u[(i+7)%16], u[(i+3)%16] = byte(i), byte(i>>8), 1
+		return u
+	}
+	want := map[uuid]string{}
+	for i := range n {
+		_, again := want[id(i)]
+		if table.add(id(i), fileRecord{path: fmt.Sprint(i)}) == again {
+			t.Fatalf("%d: %s was there: %t", i, id(i), again)
+		}
+		if !again {
+			want[id(i)] = fmt.Sprint(i)
+		}
+	}
+	for i := range 2 * n {
+		got := table.find(id(i))
+		if path, ok := want[id(i)]; ok && (len(got) != 1 || cap(got) != 1 || got[0].path != path) || !ok && got != nil {
+			t.Fatalf("%s: %v", id(i), got)
+		}
+	}
+	if len(want) < n/2 {
+		t.Errorf("only %d different ids", len(want))
+	}
+}
+
 // TestPackedKeys compares the order of packed numbers with that of the values, for data IDs that fit and that do not.
 func TestPackedKeys(t *testing.T) {
 	t.Parallel()
