@@ -27,7 +27,7 @@ const idBlock = 1 << 13
 // outcome is what became of a dataset.
 type outcome struct {
 	kind    outcomeKind
-	read    int64 // rows in the dataset, where it was opened
+	read    int64 // rows in the dataset, where they or its ids were read
 	written int64 // rows that were handed over
 	facts   []columnFacts
 	cut     []int64  // values cut to their declared width, by column
@@ -289,7 +289,7 @@ func (r *rowReader) read(ctx context.Context, t *table, id []value, get func(byt
 	}
 	groups := r.wantedRowGroups(t)
 	if len(groups) == 0 {
-		o.kind = excluded
+		o.kind, o.read = excluded, 0
 		return o, nil
 	}
 	f := &filler{r: r, t: t, id: id, get: get, emit: emit}
@@ -575,7 +575,7 @@ func (r *rowReader) column(b *boundColumn, buf *column.Buffer, rows, n int) erro
 	if err != nil {
 		var bad *valueError
 		if errors.As(err, &bad) {
-			return fail(fmt.Errorf("row %d or after: %w", first, err))
+			return fail(fmt.Errorf("row %d or after: %w", first+1, err))
 		}
 		return fail(err)
 	}

@@ -81,7 +81,7 @@ type FilterError struct {
 	File   string
 	Column string // "" when the file itself is at fault
 	Type   string // Arrow type of the column, "" when unknown
-	Row    int64  // row of the offending value, from 0; -1 when it is not about one value
+	Row    int64  // row of the offending value, from 0 (the message counts from 1); -1 when it is not about one value
 	Value  string // the offending value, shortened
 	Reason string
 	Err    error // may be nil
@@ -97,7 +97,7 @@ func (e *FilterError) Error() string {
 		fmt.Fprintf(&b, " (%s)", e.Type)
 	}
 	if e.Row >= 0 {
-		fmt.Fprintf(&b, ", row %d", e.Row)
+		fmt.Fprintf(&b, ", row %d", e.Row+1)
 	}
 	b.WriteString(": ")
 	b.WriteString(e.Reason)

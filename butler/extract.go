@@ -297,7 +297,8 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 	m := &merger{mode: e.opt.SchemaMode}
 	var fallback *probe // a dataset that adds nothing, but has a schema
 	fallbackName, done := "", false
-	reason := "" // why the first dataset that might have been a fallback is none
+	reason := ""   // why the first dataset that might have been a fallback is none
+	var typo error // a column that was asked for is not among those of such a dataset
 	take := func(i int, p *probe) (more bool, err error) {
 		if p.err != nil {
 			return false, p.err
@@ -309,10 +310,14 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 		switch {
 		case p.known.kind == missing:
 		case p.known.kind != written:
-			if err := p.describes(); err == nil && fallback == nil {
+			err, unknown := p.describes(e.target())
+			if err == nil && fallback == nil {
 				fallback, fallbackName = p, name
 			} else if err != nil && reason == "" {
 				reason = "no dataset has a row left, and the schema of the first cannot be had: " + p.fail(err).Error()
+			}
+			if unknown && typo == nil {
+				typo = p.fail(err)
 			}
 		default:
 			if err := e.admissible(i, p); err != nil {
@@ -330,6 +335,9 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 	}
 	if err := e.probeAll(ctx, take); err != nil {
 		return err
+	}
+	if m.tables == 0 && fallback == nil && typo != nil {
+		return typo
 	}
 	if m.tables == 0 && fallback == nil && reason == "" && e.opt.Where != "" {
 		var err error
@@ -392,15 +400,27 @@ func (e *Extraction) merge(ctx context.Context, dims []*element) error {
 	return err
 }
 
-// describes tells whether a dataset that adds no row can give the output's columns.
-func (p *probe) describes() error {
-	switch {
-	case len(p.absent) > 0:
-		return errMissingColumn(p.absent[0], p.table)
-	case len(p.columns) == 0:
-		return errors.New("it has no columns")
+// target is the column that ids are compared with, "" without ids.
+func (e *Extraction) target() string {
+	if e.opt.IDs == nil {
+		return ""
 	}
-	return usable(p.columns)
+	return e.opt.TargetColumn
+}
+
+// describes tells whether a dataset that adds no row can give the output's columns. unknown says that it has columns, but not one that
+// was asked for or that ids are to be compared with: an error, if no other dataset has it.
+func (p *probe) describes(target string) (err error, unknown bool) {
+	switch {
+	case len(p.table.columns) == 0:
+		return errors.New("it has no columns"), false
+	case len(p.absent) > 0:
+		return errMissingColumn(p.absent[0], p.table), true
+	case target != "" && !slices.ContainsFunc(p.table.columns, func(c tableColumn) bool { return c.name == target }):
+		_, err := p.table.target(target)
+		return &columnError{target, err}, true
+	}
+	return usable(p.columns), false
 }
 
 // beyondWhere looks for a dataset that gives the columns among those that the condition on data IDs leaves out: the first that can be
@@ -416,6 +436,7 @@ func (e *Extraction) beyondWhere(ctx context.Context) (_ *probe, name, reason st
 	defer func() { err = errors.Join(err, all.Close()) }()
 	r := all.newReader("")
 	defer r.close()
+	var typo error
 	for i := range all.listing.refs {
 		if ctx.Err() != nil {
 			return nil, "", "", context.Cause(ctx)
@@ -427,16 +448,19 @@ func (e *Extraction) beyondWhere(ctx context.Context) (_ *probe, name, reason st
 		case p.known.kind == missing:
 			wrong = all.fail(i, "", errGone)
 		default:
-			if wrong = p.describes(); wrong == nil {
+			unknown := false
+			if wrong, unknown = p.describes(e.target()); wrong == nil {
 				return p, all.name(i), "", nil
 			}
-			wrong = p.fail(wrong)
+			if wrong = p.fail(wrong); unknown && typo == nil {
+				typo = wrong
+			}
 		}
 		if reason == "" {
 			reason = "no dataset that was wanted is there, and the schema of the first of the others cannot be had: " + wrong.Error()
 		}
 	}
-	return nil, "", reason, nil
+	return nil, "", reason, typo
 }
 
 // admissible checks a dataset that takes part: its columns must have a form, and be there where they must.
@@ -539,7 +563,7 @@ func (e *Extraction) probe(ctx context.Context, r *rowReader, i int) *probe {
 // Summary is what a run did.
 type Summary struct {
 	Rows     int64 // rows handed over
-	RowsRead int64 // rows in the datasets that were opened
+	RowsRead int64 // rows in the datasets that were read: not of those that statistics exclude
 	Found    int   // datasets in the listing
 	Written  int   // datasets that added rows: each a row group, unless there are too many (see Options.MaxRowGroups)
 	Empty    int   // datasets without rows
@@ -703,7 +727,11 @@ func (r *run) all(ctx context.Context) error {
 // read reads one dataset into its slot.
 func (r *run) read(ctx context.Context, reader *rowReader, i int, s *slot) (outcome, error) {
 	if k := r.e.known[i]; k.sure && k.kind != written {
-		return outcome{kind: k.kind, read: k.rows}, nil
+		o := outcome{kind: k.kind, read: k.rows}
+		if k.kind == excluded {
+			o.read = 0
+		}
+		return o, nil
 	}
 	t, gone, err := r.e.open(i)
 	switch {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -425,14 +426,67 @@ func TestNoSchema(t *testing.T) {
 		{sources(repo, "u/me/empty"), "no dataset of type dia_source_visit was found"},
 		{Options{Repo: repo, Collections: []string{"u/me/empty"}, Where: "visit = 99"}, "with the condition or without"},
 		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, IDs: NewIDSet([]int64{7})}, "column time: of type time64[us]"},
-		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, IDs: NewIDSet([]int64{7}), Columns: []string{"zz"}}, "column zz: no such column"},
 		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, Where: "visit = 99"}, "column time: of type time64[us]"},
-		{Options{Repo: repo, Collections: []string{"u/me/run1"}, Where: "visit = 99", Columns: []string{"zz"}}, "column zz: no such column"},
 		{Options{Repo: cat.repo, Collections: []string{"u/me/run1"}, SkipMissing: true, PathMaps: []PathMap{{cat.repo, cat.repo + "/gone"}}}, "is stored and there"},
 	} {
 		if got, s := mustExtract(t, c.o); got != nil || !strings.Contains(s.NoSchema, c.says) {
 			t.Errorf("%q, want %q", s.NoSchema, c.says)
 		}
+	}
+}
+
+// TestRowsAreCountedFromOne reads a date that numpy has no place for.
+func TestRowsAreCountedFromOne(t *testing.T) {
+	t.Parallel()
+	dates := array.NewDate32Builder(memory.DefaultAllocator)
+	dates.Append(math.MaxInt32)
+	cat := newCatalog(t)
+	cat.add(t, record(t, nil, "diaSourceId", []int64{1}, "day", dates.NewArray()))
+	if _, _, err := extract(t, cat.options()); err == nil || !strings.Contains(err.Error(), "column day: row 1 or after: the date") {
+		t.Error(err)
+	}
+}
+
+// TestUnknownColumns asks for columns that no dataset has, where no row is found: the schema tells as much as with rows.
+func TestUnknownColumns(t *testing.T) {
+	t.Parallel()
+	repo, _ := plainRepo(t)
+	cat := newCatalog(t)
+	cat.add(t, record(t, nil, "diaSourceId", []int64{}, "a", []int64{}))
+	cat.add(t, record(t, nil, "diaSourceId", []int64{}, "b", []int64{}))
+	bare := newCatalog(t)
+	bare.add(t, record(t, nil))
+	none := NewIDSet([]int64{7})
+	for _, c := range []struct {
+		name   string
+		o      Options
+		column string // that is reported, "" for a schema
+	}{
+		{"columns, a condition", Options{Repo: repo, Where: "visit = 99", Columns: []string{"ra", "zz"}}, "zz"},
+		{"columns, ids", Options{Repo: repo, IDs: none, Columns: []string{"zz"}}, "zz"},
+		{"columns, datasets without rows", Options{Repo: cat.repo, Columns: []string{"zz"}}, "zz"},
+		{"columns of different datasets", Options{Repo: cat.repo, Columns: []string{"a", "b"}}, "b"},
+		{"a column that one dataset has", Options{Repo: cat.repo, Columns: []string{"b"}}, ""},
+		{"target, a condition", Options{Repo: repo, Where: "visit = 99", IDs: none, TargetColumn: "zz"}, "zz"},
+		{"target, datasets without rows", Options{Repo: cat.repo, IDs: none, TargetColumn: "zz"}, "zz"},
+		{"a target that one dataset has", Options{Repo: cat.repo, IDs: none, TargetColumn: "b"}, ""},
+		{"no ids", Options{Repo: cat.repo, TargetColumn: "zz"}, ""},
+		{"union", Options{Repo: cat.repo, Columns: []string{"zz"}, SchemaMode: Union}, "zz"},
+	} {
+		c.o.Collections = []string{"u/me/run1"}
+		got, s, err := extract(t, c.o)
+		var d *DatasetError
+		switch {
+		case c.column == "" && (err != nil || s.NoSchema != "" || got == nil):
+			t.Errorf("%s: %v, %+v", c.name, err, s)
+		case c.column != "" && (!errors.As(err, &d) || d.Column != c.column || !strings.Contains(err.Error(), "no such column")):
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	o := bare.options()
+	o.Columns, o.IDs = []string{"zz"}, none
+	if _, s, err := extract(t, o); err != nil || !strings.Contains(s.NoSchema, "it has no columns") {
+		t.Errorf("a table without columns: %v, %+v", err, s)
 	}
 }
 

@@ -164,9 +164,14 @@ type idLoader struct {
 // check refuses columns that are neither integers nor texts.
 func (l *idLoader) check() error {
 	c := l.column
-	if c.refused == "" {
+	switch {
+	case c.dictionary:
+		l.fail.Type = strings.TrimPrefix(c.refused, "of type ")
+		c.convert = texts // they are stored as any others are
+		return nil
+	case c.refused == "":
 		l.fail.Type = c.out.String()
-	} else {
+	default:
 		l.fail.Type = c.refused
 	}
 	if c.refused != "" || c.list > 0 || c.convert != texts && !isInteger(c.out) {

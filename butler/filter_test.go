@@ -103,6 +103,22 @@ func TestLoadIDs(t *testing.T) {
 			t.Errorf("%s: %v, %v", typ, s, err)
 		}
 	}
+	dictionary := func(typ arrow.DataType, values ...string) arrow.Array {
+		indexes := array.NewInt32Builder(memory.DefaultAllocator)
+		for i := range values {
+			indexes.Append(int32(i))
+		}
+		indexes.AppendNull()
+		indexes.Append(0)
+		d := &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int32, ValueType: typ}
+		return array.NewDictionaryArray(d, indexes.NewArray(), build(t, typ, values...))
+	}
+	for _, typ := range []arrow.DataType{arrow.BinaryTypes.String, arrow.BinaryTypes.LargeString, arrow.PrimitiveTypes.Int64} {
+		s, err := LoadIDs(t.Context(), parquetFile(t, record(t, nil, "id", dictionary(typ, "5", "-7"))), "")
+		if err != nil || fmt.Sprint(s.ids) != "[-7 5]" || s.Nulls() != 1 {
+			t.Errorf("a dictionary of %s: %v, %v", typ, s, err)
+		}
+	}
 	many := make([]string, 5000)
 	for i := range many {
 		many[i] = strconv.Itoa(i)
@@ -121,17 +137,19 @@ func TestLoadIDs(t *testing.T) {
 		value  string
 	}{
 		{"many", build(t, arrow.BinaryTypes.String, many...), "", "", 0, ""},
-		{"a bad one", build(t, arrow.BinaryTypes.String, bad...), "", `column id (utf8), row 4321: "43 21" is no 64-bit integer`, 4321, "43 21"},
-		{"plus", build(t, arrow.BinaryTypes.String, "1", "+5"), "", `row 1: "+5"`, 1, "+5"},
-		{"blank", build(t, arrow.BinaryTypes.String, " 5"), "", `row 0: " 5"`, 0, " 5"},
+		{"a bad one", build(t, arrow.BinaryTypes.String, bad...), "", `column id (utf8), row 4322: "43 21" is no 64-bit integer`, 4321, "43 21"},
+		{"plus", build(t, arrow.BinaryTypes.String, "1", "+5"), "", `row 2: "+5"`, 1, "+5"},
+		{"blank", build(t, arrow.BinaryTypes.String, " 5"), "", `row 1: " 5"`, 0, " 5"},
 		{"point", build(t, arrow.BinaryTypes.String, "5.0"), "", `"5.0"`, 0, "5.0"},
-		{"empty", build(t, arrow.BinaryTypes.String, ""), "", `row 0: ""`, 0, ""},
-		{"minus", build(t, arrow.BinaryTypes.String, "-"), "", `row 0: "-"`, 0, "-"},
+		{"empty", build(t, arrow.BinaryTypes.String, ""), "", `row 1: ""`, 0, ""},
+		{"minus", build(t, arrow.BinaryTypes.String, "-"), "", `row 1: "-"`, 0, "-"},
 		{"two minus", build(t, arrow.BinaryTypes.String, "--5"), "", `"--5"`, 0, "--5"},
 		{"too large", build(t, arrow.BinaryTypes.String, "9223372036854775808"), "", "is no 64-bit integer", 0, "9223372036854775808"},
 		{"other digits", build(t, arrow.BinaryTypes.String, "\u0665"), "", "is no 64-bit integer", 0, "\u0665"},
 		{"underscore", build(t, arrow.BinaryTypes.LargeString, "1_0"), "", "is no 64-bit integer", 0, "1_0"},
-		{"uint64", build(t, arrow.PrimitiveTypes.Uint64, "5", "9223372036854775808"), "", `column id (uint64), row 1: "9223372036854775808" is no 64-bit integer`, 1, "9223372036854775808"},
+		{"uint64", build(t, arrow.PrimitiveTypes.Uint64, "5", "9223372036854775808"), "", `column id (uint64), row 2: "9223372036854775808" is no 64-bit integer`, 1, "9223372036854775808"},
+		{"a dictionary", dictionary(arrow.BinaryTypes.String, "5", "x"), "", `column id (dictionary of string), row 2: "x" is no 64-bit integer`, 1, "x"},
+		{"a dictionary of bytes", dictionary(arrow.BinaryTypes.Binary, "NQ=="), "", "dictionary of binary): ids must be integers or texts of digits", -1, ""},
 		{"float", build(t, arrow.PrimitiveTypes.Float64, "5"), "", "column id (float64): ids must be integers or texts of digits", -1, ""},
 		{"bool", build(t, arrow.FixedWidthTypes.Boolean, "true"), "", "(bool): ids must be", -1, ""},
 		{"timestamp", build(t, arrow.FixedWidthTypes.Timestamp_us, "2020-01-01T00:00:00Z"), "", "(timestamp[us]): ids must be", -1, ""},
@@ -380,9 +398,14 @@ func TestNotRead(t *testing.T) {
 	o := cat.options()
 	o.IDs, o.Columns = NewIDSet([]int64{5, 7, 1000}), []string{"a"}
 	got, s := mustExtract(t, o)
-	if fmt.Sprint(got.cells) != "map[a:[3]]" || s.Excluded != 1 || s.Unmatched != 2 || s.Written != 1 {
+	if fmt.Sprint(got.cells) != "map[a:[3]]" || s.Excluded != 1 || s.Unmatched != 2 || s.Written != 1 || s.RowsRead != 6 {
 		t.Errorf("%v %+v", got.cells, s)
 	}
+	o.SchemaMode = Union // looks at all of them before it reads
+	if _, s := mustExtract(t, o); s.Excluded != 1 || s.RowsRead != 6 {
+		t.Errorf("%+v", s)
+	}
+	o.SchemaMode = Strict
 	o.Columns = nil
 	if _, _, err := extract(t, o); err == nil || !strings.Contains(err.Error(), "column b: damaged page") {
 		t.Error(err)

@@ -123,6 +123,9 @@ func (o Options) withDefaults() (Options, error) {
 		}
 		seen[c] = true
 	}
+	if err := checkPathMaps(o.PathMaps); err != nil {
+		return o, err
+	}
 	o.Collections, o.Columns, o.PathMaps = slices.Clone(o.Collections), slices.Clone(o.Columns), slices.Clone(o.PathMaps)
 	return o, nil
 }

@@ -123,6 +123,39 @@ func ParsePathMap(s string) (PathMap, error) {
 	return PathMap{before, after}, nil
 }
 
+// checkPathMaps refuses what can only be a mistake: an Old that no location begins with, and two News for one Old.
+func checkPathMaps(maps []PathMap) error {
+	plain := func(s string) (string, error) { // a file: URI as a path
+		if strings.HasPrefix(s, "file:") {
+			return localFile(s)
+		}
+		return s, nil
+	}
+	news := map[string]string{}
+	for _, m := range maps {
+		old, err := plain(m.Old)
+		to, terr := plain(m.New)
+		if err = errors.Join(err, terr); err != nil {
+			return &UsageError{Option: "path-map", Reason: err.Error()}
+		}
+		shown := quoteName(redactURI(m.Old))
+		if !hasScheme(old) {
+			switch short := path.Clean(old); {
+			case !path.IsAbs(old):
+				return &UsageError{Option: "path-map", Reason: shown + " is neither an absolute path nor a URI, so that no location begins with it"}
+			case short != old && short+"/" != old:
+				return &UsageError{Option: "path-map", Reason: fmt.Sprintf("no location begins with %s: write it as %s", shown, quoteName(short))}
+			}
+		}
+		old, to = strings.TrimSuffix(old, "/"), strings.TrimSuffix(to, "/")
+		if have, again := news[old]; again && have != to {
+			return &UsageError{Option: "path-map", Reason: fmt.Sprintf("%s is to be read from two places, %s and %s", shown, quoteName(redactURI(have)), quoteName(redactURI(to)))}
+		}
+		news[old] = to
+	}
+	return nil
+}
+
 // applyPathMap gives the rewritten location: a local path, or a URI other than file:. The longest Old that fits wins; it
 // must end where a part of the path ends. A local path fits an Old that is a path or a file: URI, and is compared as a
 // path, so that it does not matter how a URI escapes it. What stands behind Old is percent-encoded in URIs and is not in

@@ -1,6 +1,7 @@
 package butler
 
 import (
+	"errors"
 	"path"
 	"strings"
 	"testing"
@@ -122,6 +123,35 @@ func TestPathMaps(t *testing.T) {
 	}
 	if m, err := ParsePathMap("/a=/b=c"); err != nil || m != (PathMap{"/a", "/b=c"}) {
 		t.Errorf("%v, %v", m, err)
+	}
+}
+
+// TestSensiblePathMaps refuses what can have no effect, or two.
+func TestSensiblePathMaps(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		maps []PathMap
+		says string // "" where they are taken
+	}{
+		{[]PathMap{{"/a", "/b"}, {"/a/c", "/b"}, {"s3://a", "/b"}, {"/", "/b"}, {"/d/", "rel"}, {"file:///e%20f", "s3://g"}}, ""},
+		{[]PathMap{{"/a", "/b"}, {"/a", "/b"}, {"/a/", "/b/"}, {"file:///a", "file:///b"}}, ""},
+		{[]PathMap{{"/a", "/b"}, {"/a", "/c"}}, "/a is to be read from two places, /b and /c"},
+		{[]PathMap{{"/a", "/b"}, {"/a/", "/c"}}, "/a/ is to be read from two places, /b and /c"},
+		{[]PathMap{{"/a b", "/b"}, {"file:///a%20b", "/c"}}, "is to be read from two places, /b and /c"},
+		{[]PathMap{{"s3://u:secret@a/", "/b"}, {"s3://u:secret@a", "/c"}}, "s3://u:***@a is to be read from two places"},
+		{[]PathMap{{"a", "/b"}}, "a is neither an absolute path nor a URI"},
+		{[]PathMap{{"s3:/a", "/b"}}, "s3:/a is neither"},
+		{[]PathMap{{"file:a", "/b"}}, "file:a is neither"},
+		{[]PathMap{{"/a/../b", "/c"}}, "no location begins with /a/../b: write it as /b"},
+		{[]PathMap{{"/a//b", "/c"}}, "write it as /a/b"},
+		{[]PathMap{{"file://far/a", "/c"}}, "names a file on host far"},
+		{[]PathMap{{"/a", "file://far/a"}}, "names a file on host far"},
+	} {
+		var u *UsageError
+		_, err := Options{PathMaps: c.maps}.withDefaults()
+		if c.says == "" && err != nil || c.says != "" && (!errors.As(err, &u) || u.Option != "path-map" || !strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%v: %v, want %s", c.maps, err, c.says)
+		}
 	}
 }
 

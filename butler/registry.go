@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -291,13 +293,17 @@ func (r *registry) openPostgres(ctx context.Context, u dbURL, tried []string, na
 
 // passwordSource says where the password of a connection is from, or where one was looked for beside the list of credentials.
 func passwordSource(u dbURL, cfg *pgx.ConnConfig, getenv func(string) string) []string {
-	file := "~/.pgpass"
+	file, at := "~/.pgpass", filepath.Join(getenv("HOME"), ".pgpass")
 	if name := getenv("PGPASSFILE"); name != "" {
-		file = "PGPASSFILE " + name
+		file, at = "PGPASSFILE "+name, name
 	}
 	switch {
 	case cfg.Password == "":
-		return []string{"no password in the configuration, PGPASSWORD or PGSERVICE", file + " (no line fits)"}
+		why := " (no line fits)"
+		if _, err := os.Stat(at); errors.Is(err, fs.ErrNotExist) && filepath.IsAbs(at) {
+			why = " (not there)"
+		}
+		return []string{"no password in the configuration, PGPASSWORD or PGSERVICE", file + why}
 	case cfg.Password == u.password:
 		return nil // the list of credentials or the configuration has it, and is named already
 	case cfg.Password == getenv("PGPASSWORD"):
@@ -658,7 +664,7 @@ func explain(err error) error {
 	if lite, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch {
 		case lite.Code()&0xff == sqlite3.SQLITE_BUSY || lite.Code()&0xff == sqlite3.SQLITE_LOCKED:
-			return fmt.Errorf("another program was writing to the registry and did not end within %v, try again when it has: %w", sqliteBusyTimeout, err)
+			return fmt.Errorf("another program was writing to the registry and did not end within %v, try again when it has", sqliteBusyTimeout)
 		case strings.Contains(lite.Error(), "no such table") || strings.Contains(lite.Error(), "no such column"):
 			return unsupportedRegistry(err)
 		}

@@ -59,6 +59,8 @@ type tableColumn struct {
 	null    []byte
 	refused string // why the column cannot be read, "" when it can
 
+	dictionary bool // refused for being a dictionary of texts
+
 	physical column.Physical
 	width    int // bytes of a value in the file
 	maxDef   uint8
@@ -471,6 +473,7 @@ func (c *tableColumn) planBytes(p *schema.PrimitiveNode, origin *arrowField) {
 	if origin != nil {
 		if origin.dictionary {
 			c.refused = "a dictionary"
+			c.dictionary = isText
 			return
 		}
 		c.isView = origin.kind == fbUtf8View || origin.kind == fbBinaryView

@@ -3,6 +3,8 @@ package butler
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 )
@@ -32,6 +34,30 @@ func (c *repoConfig) guard(registry string) guarded {
 	return g
 }
 
+// CheckTarget says why a file must not be written under path, as far as the repository's configuration tells: see the method. A
+// configuration that cannot be read says nothing.
+func CheckTarget(o Options, path string) error {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil
+	}
+	src := source{getenv: o.Getenv, log: slog.New(slog.DiscardHandler)}
+	c, err := src.openConfig(o.Repo)
+	if err != nil {
+		return nil
+	}
+	registry := ""
+	if u, _, err := c.dbURL(o.Getenv); err == nil && u.dialect == "sqlite" {
+		registry, _ = u.sqlitePath()
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return err
+	}
+	_, err = c.guard(registry).check(abs)
+	return err
+}
+
 // CheckTarget says why a file must not be written under path, or temporary files in the directory path: it is in the
 // repository or in the root of one of its datastores, or it is the registry, a configuration file or the file of a listed
 // dataset under this or another name. Nothing of a dataset is read.
@@ -40,32 +66,9 @@ func (e *Extraction) CheckTarget(path string) error {
 	if err != nil {
 		return err
 	}
-	places := []string{filepath.Dir(abs)}
-	if isDir(abs) {
-		places = append(places, abs)
-	}
-	for _, root := range e.guarded.roots {
-		for _, place := range places {
-			if within(place, root) {
-				return fmt.Errorf("it is inside the repository (%s): nothing is ever written there", root)
-			}
-		}
-	}
-	have, err := os.Stat(abs)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	have, err := e.guarded.check(abs)
+	if have == nil || err != nil {
 		return err
-	}
-	same := func(other string) bool {
-		info, err := os.Stat(other)
-		return err == nil && os.SameFile(have, info)
-	}
-	for _, f := range e.guarded.files {
-		if same(f) {
-			return fmt.Errorf("it is a file of the repository (%s)", f)
-		}
 	}
 	// A dataset whose size is not that of its record is damaged and ends the run before anything is replaced, so that only
 	// files of the right size need be looked at: with a hundred thousand of them on a network that counts.
@@ -77,12 +80,46 @@ func (e *Extraction) CheckTarget(path string) error {
 				continue
 			}
 			seen[loc.path] = true
-			if same(loc.path) {
+			if same(have, loc.path) {
 				return fmt.Errorf("it is the file of dataset %s, under this name or as %s", e.name(i), loc.path)
 			}
 		}
 	}
 	return nil
+}
+
+// check says why nothing must be written to an absolute path. have is what is there, nil where there is nothing.
+func (g guarded) check(abs string) (have fs.FileInfo, err error) {
+	places := []string{filepath.Dir(abs)}
+	if isDir(abs) {
+		places = append(places, abs)
+	}
+	for _, root := range g.roots {
+		for _, place := range places {
+			if within(place, root) {
+				return nil, fmt.Errorf("it is inside the repository (%s): nothing is ever written there", root)
+			}
+		}
+	}
+	have, err = os.Stat(abs)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range g.files {
+		if same(have, f) {
+			return nil, fmt.Errorf("it is a file of the repository (%s)", f)
+		}
+	}
+	return have, nil
+}
+
+// same tells whether have is what stands at path.
+func same(have fs.FileInfo, path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && os.SameFile(have, info)
 }
 
 // within tells whether directory dir is root or below it, links followed.

@@ -61,7 +61,7 @@ func (o *butlerOptions) addFlags(f *flags) {
 	f.BoolVar(&o.opt.FindFirst, "find-first", false, "of each data ID only what the first collection holds")
 	f.BoolVar(&o.opt.KeepDuplicates, "keep-duplicates", false, "a dataset once for every collection of the search that holds it")
 	f.BoolVar(&o.opt.SkipMissing, "skip-missing", false, "go on past datasets that are not stored or whose file is gone, and count them; never past damage")
-	f.Var(parsed[butler.SchemaMode]{&o.opt.SchemaMode, butler.ParseSchemaMode, "strict", "mode"}, "schema-mode", "`strict|union|intersect` what to do with tables of different columns")
+	f.Var(parsed[butler.SchemaMode]{&o.opt.SchemaMode, unnamed(butler.ParseSchemaMode), "strict", "mode"}, "schema-mode", "`strict|union|intersect` what to do with tables of different columns")
 	f.Var(list{&o.pathMaps, o.pathMap, "old=new"}, "path-map", "`OLD=NEW` read what is recorded under one path or URI from another; may be given again")
 	f.BoolVar(&o.dryRun, "dry-run", false, "list what would be read, with its place, and read no dataset")
 
@@ -102,10 +102,21 @@ func literalNames(v string) ([]string, error) {
 	return names, nil
 }
 
+// unnamed takes the option's name from the error of one that reads a flag: the flag is named already.
+func unnamed[T any](parse func(string) (T, error)) func(string) (T, error) {
+	return func(v string) (T, error) {
+		t, err := parse(v)
+		if e, ok := errors.AsType[*butler.UsageError](err); ok {
+			err = errors.New(e.Reason)
+		}
+		return t, err
+	}
+}
+
 func (o *butlerOptions) pathMap(v string) ([]string, error) {
-	m, err := butler.ParsePathMap(v)
+	m, err := unnamed(butler.ParsePathMap)(v)
 	if err != nil {
-		return nil, err
+		return nil, &ownWords{err}
 	}
 	o.opt.PathMaps = append(o.opt.PathMaps, m)
 	return []string{v}, nil

@@ -134,7 +134,7 @@ func TestButlerLogin(t *testing.T) {
 		user, port string
 		hints      []string
 	}{
-		{"reader", fmt.Sprint(srv.Port), []string{"tried: /", "/.lsst/db-auth.yaml (not there); ", "no password in the configuration, PGPASSWORD or PGSERVICE", "(no line fits)", "LSST_DB_AUTH", "PGPASSFILE"}},
+		{"reader", fmt.Sprint(srv.Port), []string{"tried: /", "/.lsst/db-auth.yaml (not there); ", "no password in the configuration, PGPASSWORD or PGSERVICE", "~/.pgpass (not there). ", "LSST_DB_AUTH", "PGPASSFILE"}},
 		{"reader:wrong%20one", fmt.Sprint(srv.Port), []string{"/.lsst/db-auth.yaml (not there); the password that the configuration has. "}},
 		{"reader:wrong%20one", "1", []string{"registry.db in the repository's butler.yaml"}},
 	} {
@@ -165,7 +165,7 @@ func TestButlerWords(t *testing.T) {
 	repo, dir := unpackRepo(t, "sqlite_plain"), t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	writeIDs(t, at("ids.parquet"), "2000000000001")
-	if err := os.WriteFile(at("junk"), []byte("junk"), 0o666); err != nil {
+	if err := errors.Join(os.WriteFile(at("junk"), []byte("junk"), 0o666), os.Link(filepath.Join(repo, "gen3.sqlite3"), at("registry"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -179,12 +179,21 @@ func TestButlerWords(t *testing.T) {
 		{codeTarget, []string{"hint: give another OUTPUT, or --overwrite"}, []string{at("junk"), repo, "u/me/run1"}},
 		{codeTarget, []string{"hint: give another OUTPUT, or --overwrite"}, []string{at("junk"), repo, "u/me/run1", "--dry-run"}},
 		{codeButler, []string{"no label, for neither DAF_BUTLER_REPOSITORY_INDEX nor DAF_BUTLER_REPOSITORIES is set", "as a path: there is no /nonexistent/butler.yaml"}, []string{at("o"), "/nonexistent", "u/me/run1"}},
+		{codeTarget, []string{"it is inside the repository"}, []string{filepath.Join(repo, "butler.yaml"), repo, "u/me/run1"}},
+		{codeTarget, []string{"it is inside the repository"}, []string{filepath.Join(repo, "gen3.sqlite3"), repo, "u/me/run1", "--dry-run"}},
+		{codeTarget, []string{"it is a file of the repository"}, []string{at("registry"), repo, "u/me/run1", "--no-clobber"}},
+		{codeUsage, []string{"--path-map: \"x\" is not old=new"}, []string{at("o"), repo, "u/me/run1", "--path-map", "x"}},
+		{codeUsage, []string{"path-map: x is neither"}, []string{at("o"), repo, "u/me/run1", "--path-map", "x=/y"}},
+		{codeUsage, []string{`--schema-mode: "loose" is none of strict`}, []string{at("o"), repo, "u/me/run1", "--schema-mode", "loose"}},
 		{codeUsage, []string{`"brotli" is none of zstd`}, []string{at("o"), repo, "u/me/run1", "--compression", "BROTLI"}},
 	} {
 		got := call(t, nil, append([]string{"butler"}, c.args...)...)
 		for _, want := range c.says {
 			if got.code != c.code || !strings.Contains(got.stderr, want) || strings.Contains(got.stderr, "--out,") {
 				t.Errorf("%v: %+v, want %d and %q", c.args, got, c.code, want)
+			}
+			if strings.Contains(want, "repository") && strings.Contains(got.stderr, "--overwrite") {
+				t.Errorf("%v: %+v: nothing replaces it", c.args, got)
 			}
 		}
 	}

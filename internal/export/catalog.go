@@ -179,6 +179,9 @@ func (c Catalog) open(ctx context.Context, o butler.Options) (*butler.Extraction
 // checkFiles finds out before anything is read whether the output can be written, and is not what is read.
 func (c Catalog) checkFiles() error {
 	if err := parquetw.CheckTarget(c.Out, c.Overwrite); err != nil {
+		if rerr := butler.CheckTarget(c.Options, c.Out); rerr != nil { // what is no Parquet file may be what nothing replaces
+			err = &parquetw.FileError{Op: "write", Path: c.Out, Err: rerr}
+		}
 		return err
 	}
 	if c.IDFile == "" {
@@ -241,7 +244,7 @@ type CatalogManifest struct {
 	Excluded    int                     `json:"datasets_excluded" doc:"of those without a wanted id: not read, for their statistics exclude every wanted id"`
 	Missing     int                     `json:"datasets_missing" doc:"that are not stored or whose file is gone, passed over by --skip-missing"`
 	Repeats     int64                   `json:"repeats_left_out" doc:"how often a dataset was found again in another collection"`
-	RowsRead    int64                   `json:"rows_read" doc:"rows of the datasets that were opened"`
+	RowsRead    int64                   `json:"rows_read" doc:"rows of the datasets that were read: not of those that statistics excluded"`
 	Cut         map[string]int64        `json:"cut_values,omitempty" doc:"by column: texts or bytes cut to the width that their file declares; absent where there are none"`
 	Warnings    []string                `json:"warnings" doc:"of the run"`
 }

@@ -38,11 +38,11 @@ type Source struct {
 
 // RowError says that a row of a column has no form in the output.
 type RowError struct {
-	Row    int64 // in the column chunk, from 0
+	Row    int64 // in the column chunk, from 0; the message counts from 1
 	Reason string
 }
 
-func (e *RowError) Error() string { return fmt.Sprintf("row %d: %s", e.Row, e.Reason) }
+func (e *RowError) Error() string { return fmt.Sprintf("row %d: %s", e.Row+1, e.Reason) }
 
 // DamageError says that the bytes of a column chunk are not what they should be.
 type DamageError struct {

@@ -550,11 +550,11 @@ func TestNullElement(t *testing.T) {
 		want       string
 	}{
 		{"null inside, replaced", []int32{1, 3, 4}, []int16{3, 2, 3, 3}, []int16{0, 1, 0, 1}, []byte{9, 9, 9, 9}, ""},
-		{"null inside", []int32{1, 3, 4}, []int16{3, 2, 3, 3}, []int16{0, 1, 0, 1}, nil, "row 0: a null inside a list"},
-		{"null list", []int32{1, 2}, []int16{3, 3, 0}, []int16{0, 1, 0}, nil, "row 1: a list that is null or empty"},
-		{"empty list", []int32{1, 2}, []int16{1, 3, 3}, []int16{0, 0, 1}, nil, "row 0: a list that is null or empty"},
-		{"short list", []int32{1, 2, 3}, []int16{3, 3, 3}, []int16{0, 0, 1}, nil, "row 0: the list has not 2 elements, as its type says"},
-		{"long list", []int32{1, 2, 3, 4, 5}, []int16{3, 3, 3, 3, 3}, []int16{0, 1, 1, 0, 1}, nil, "row 1: the list has not 2 elements, as its type says"},
+		{"null inside", []int32{1, 3, 4}, []int16{3, 2, 3, 3}, []int16{0, 1, 0, 1}, nil, "row 1: a null inside a list"},
+		{"null list", []int32{1, 2}, []int16{3, 3, 0}, []int16{0, 1, 0}, nil, "row 2: a list that is null or empty"},
+		{"empty list", []int32{1, 2}, []int16{1, 3, 3}, []int16{0, 0, 1}, nil, "row 1: a list that is null or empty"},
+		{"short list", []int32{1, 2, 3}, []int16{3, 3, 3}, []int16{0, 0, 1}, nil, "row 1: the list has not 2 elements, as its type says"},
+		{"long list", []int32{1, 2, 3, 4, 5}, []int16{3, 3, 3, 3, 3}, []int16{0, 1, 1, 0, 1}, nil, "row 2: the list has not 2 elements, as its type says"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			raw := write(c.values, c.defs, c.reps)
