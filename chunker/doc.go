@@ -5,7 +5,9 @@
 // a snapshot: it turns names into relations, says what kind of statement it
 // was given, and lists every relation to lock ([Target]). [NewPlan] runs inside
 // the snapshot, when the locks are held: it measures the relations and cuts
-// them into chunks ([Plan], [Chunk]). [Plan.SQL] is the SELECT of one chunk.
+// them into chunks ([Plan], [Chunk]). [Plan.SQL] is the SELECT of one chunk. For
+// many relations [ResolveAll] and [ReadCatalog] ask the catalogs once: a plain
+// table then costs an EXPLAIN and a description of its result.
 //
 // A chunk of a heap is a half-open range of blocks, read by a TID range scan
 // (Postgres 14 and later). Chunks of one plan are disjoint, together they are

@@ -31,9 +31,10 @@ type planNode struct {
 	text string // of the whole plan, in its topmost node
 }
 
-// unprepared keeps a statement made of a user's text out of pgx's cache of
-// prepared statements: it is sent once or twice, and a relation may change in
-// between, which a prepared statement does not survive.
+// unprepared sends a statement in one round trip, and keeps it out of pgx's
+// cache of prepared statements: what is made of a user's text is sent once or
+// twice, and a relation may change in between, which a prepared statement does
+// not survive. Parameters of such a statement are texts.
 const unprepared = pgx.QueryExecModeExec
 
 const explainPrefix = "EXPLAIN (VERBOSE, FORMAT JSON) "
@@ -41,7 +42,7 @@ const explainPrefix = "EXPLAIN (VERBOSE, FORMAT JSON) "
 // explain plans a statement without running it. The plan takes the locks that
 // the statement would take.
 func explain(ctx context.Context, q Querier, sql string) (*planNode, error) {
-	text, err := one(ctx, q, explainPrefix+sql, pgx.RowTo[string], unprepared)
+	text, err := one(ctx, q, explainPrefix+sql, pgx.RowTo[string])
 	if err != nil {
 		return nil, err
 	}

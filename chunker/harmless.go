@@ -481,7 +481,7 @@ func oidArray(oids []uint32) string {
 
 // collect runs a query of ours and reads all its rows.
 func collect[T any](ctx context.Context, q Querier, sql string, row pgx.RowToFunc[T], args ...any) ([]T, error) {
-	rows, err := q.Query(ctx, sql, args...)
+	rows, err := q.Query(ctx, sql, append([]any{unprepared}, args...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -490,7 +490,7 @@ func collect[T any](ctx context.Context, q Querier, sql string, row pgx.RowToFun
 
 // one runs a query of ours that gives exactly one row.
 func one[T any](ctx context.Context, q Querier, sql string, row pgx.RowToFunc[T], args ...any) (T, error) {
-	rows, err := q.Query(ctx, sql, args...)
+	rows, err := q.Query(ctx, sql, append([]any{unprepared}, args...)...)
 	if err != nil {
 		var zero T
 		return zero, err
@@ -500,7 +500,7 @@ func one[T any](ctx context.Context, q Querier, sql string, row pgx.RowToFunc[T]
 
 // run executes a command of ours.
 func run(ctx context.Context, q Querier, sql string) error {
-	rows, err := q.Query(ctx, sql)
+	rows, err := q.Query(ctx, sql, unprepared)
 	if err != nil {
 		return err
 	}

@@ -411,7 +411,7 @@ func (p *Plan) findBounds(ctx context.Context, q Querier, c *cutColumn, n int64)
 		sql := fmt.Sprintf("SELECT pg_catalog.percentile_disc(ARRAY(SELECT f::pg_catalog.float8 / %d FROM pg_catalog.generate_series(1, %d) f)) WITHIN GROUP (ORDER BY %s)::pg_catalog.text[] %s WHERE (%s) AND %s IS NOT NULL",
 			n, n-1, col, from, where, col)
 		p.warn("column %s has no histogram: its values were read to cut by; ANALYZE makes one", display(c.Name))
-		values, err := one(ctx, q, "SELECT coalesce(pg_catalog.array_to_json(v), '[]')::pg_catalog.text FROM ("+sql+") s(v)", pgx.RowTo[string], unprepared)
+		values, err := one(ctx, q, "SELECT coalesce(pg_catalog.array_to_json(v), '[]')::pg_catalog.text FROM ("+sql+") s(v)", pgx.RowTo[string])
 		if err != nil {
 			return nil, p.refused(err)
 		}
@@ -478,7 +478,7 @@ func (p *Plan) extremes(ctx context.Context, q Querier, c *cutColumn, col, from,
 	}
 	end := func(direction string) (string, error) {
 		sql := fmt.Sprintf("SELECT %s::pg_catalog.text %s WHERE (%s) AND %s ORDER BY %s %s LIMIT 1", col, from, where, finite, col, direction)
-		found, err := collect(ctx, q, sql, pgx.RowTo[string], unprepared)
+		found, err := collect(ctx, q, sql, pgx.RowTo[string])
 		if err != nil || len(found) == 0 {
 			return "", err
 		}

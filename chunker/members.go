@@ -21,8 +21,10 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 	if err := p.settings(ctx, q, Whole); err != nil {
 		return err
 	}
-	if err := run(ctx, q, "SAVEPOINT whole"); err != nil {
-		return err
+	if t.scan != nil {
+		if err := run(ctx, q, "SAVEPOINT whole"); err != nil {
+			return err
+		}
 	}
 	plan, err := explain(ctx, q, statement)
 	if err != nil && t.scan != nil && !connectionLost(err) {
@@ -101,7 +103,11 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 			return err
 		}
 	}
-	if cannot == "" {
+	switch {
+	case cannot != "":
+	case p.small(leaves):
+		ranged[leaves[0].OID] = true // cut will see that it is one chunk, however it would be read
+	default:
 		if ranged, cannot, err = p.ranged(ctx, q, tree, byName); err != nil {
 			return err
 		}
@@ -290,6 +296,41 @@ func (p *Plan) indexCosts(ctx context.Context, q Querier, only bool, byName map[
 	return found, nil
 }
 
+// small reports whether a relation is one table that is one chunk.
+func (p *Plan) small(leaves []*facts) bool {
+	if len(leaves) != 1 || p.options.Part > 0 {
+		return false
+	}
+	s := Source{Pages: leaves[0].HeapBytes / p.server.BlockSize, HeapBytes: leaves[0].HeapBytes, ToastBytes: leaves[0].ToastBytes}
+	total := s.HeapBytes + s.ToastBytes
+	p.cutSource(&s, total, p.chunkBytes(total, p.options.Parallel))
+	return s.chunks == 1
+}
+
+// chunkBytes is about how much of a total a chunk is to have.
+func (p *Plan) chunkBytes(total int64, parallel int) int64 {
+	switch {
+	case p.Target.req.Chunk.Bytes > 0:
+		return p.Target.req.Chunk.Bytes
+	case p.options.ChunkBytes == 0:
+		return autoChunkBytes(total, parallel)
+	}
+	return p.options.ChunkBytes
+}
+
+// cutSource sizes the chunks of one source.
+func (p *Plan) cutSource(s *Source, total, size int64) {
+	bytes := s.HeapBytes + s.ToastBytes
+	if h := p.Target.req.Chunk; h.Count > 0 {
+		// Each source gets its share of the number, by bytes.
+		share := max(int64(float64(h.Count)*float64(bytes)/float64(max(total, 1))+0.5), 1)
+		s.blocks = max((s.Pages+share-1)/share, 1)
+		s.chunks = max((s.Pages+s.blocks-1)/s.blocks, 1)
+		return
+	}
+	s.blocks, s.chunks = cutBlocks(s.Pages, bytes, size)
+}
+
 // cut sizes the chunks.
 func (p *Plan) cut() {
 	p.sample()
@@ -306,28 +347,13 @@ func (p *Plan) cut() {
 			total += s.HeapBytes + s.ToastBytes
 		}
 	}
-	size := p.options.ChunkBytes
-	h := p.Target.req.Chunk
-	switch {
-	case h.Bytes > 0:
-		size = h.Bytes
-	case size == 0:
-		size = autoChunkBytes(total, parallel)
-	}
+	size := p.chunkBytes(total, parallel)
 	for i := range p.Sources {
 		s := &p.Sources[i]
 		if s.Scan != TIDRange && s.Scan != Placed {
 			continue
 		}
-		bytes := s.HeapBytes + s.ToastBytes
-		if h.Count > 0 {
-			// Each source gets its share of the number, by bytes.
-			share := max(int64(float64(h.Count)*float64(bytes)/float64(max(total, 1))+0.5), 1)
-			s.blocks = max((s.Pages+share-1)/share, 1)
-			s.chunks = max((s.Pages+s.blocks-1)/s.blocks, 1)
-		} else {
-			s.blocks, s.chunks = cutBlocks(s.Pages, bytes, size)
-		}
+		p.cutSource(s, total, size)
 		if s.chunks > 1 || s.part {
 			continue
 		}

@@ -24,6 +24,9 @@ type Options struct {
 	// measures and wants no whole picture. The blocks do not depend on the
 	// other options. Plan.Sampled tells whether it could be done.
 	Part float64
+	// Catalog is what is known already in the same transaction, nil for nothing.
+	// It is added to.
+	Catalog *Catalog
 }
 
 // Plan says how to read a target: its chunks in the order of the output, and
@@ -102,8 +105,12 @@ func NewPlan(ctx context.Context, q Querier, t *Target, o Options) (*Plan, error
 	if err := run(ctx, q, "SAVEPOINT plan"); err != nil {
 		return nil, err
 	}
+	cat := o.Catalog
+	if o.Catalog = nil; cat == nil {
+		cat = newCatalog()
+	}
 	p := &Plan{Target: t, options: o}
-	err := p.make(ctx, q)
+	err := p.make(ctx, q, cat)
 	for _, sql := range []string{"ROLLBACK TO SAVEPOINT plan", "RELEASE SAVEPOINT plan"} {
 		if back := run(ctx, q, sql); back != nil {
 			return nil, errors.Join(err, back)
@@ -116,15 +123,16 @@ func NewPlan(ctx context.Context, q Querier, t *Target, o Options) (*Plan, error
 	return p, nil
 }
 
-func (p *Plan) make(ctx context.Context, q Querier) (err error) {
+func (p *Plan) make(ctx context.Context, q Querier, cat *Catalog) (err error) {
 	t := p.Target
 	// A parallel plan has no order, and not the nodes that we look for.
 	if err := set(ctx, q, "standard_conforming_strings", "on", "max_parallel_workers_per_gather", "0"); err != nil {
 		return err
 	}
-	if p.server, err = one(ctx, q, serverQuery, pgx.RowToStructByPos[serverFacts]); err != nil {
+	if err := cat.readServer(ctx, q); err != nil {
 		return err
 	}
+	p.server = *cat.server
 	for _, r := range t.Lock {
 		if r.Kind == ForeignTable {
 			p.warn("foreign table %s is not part of the snapshot: its rows are those of the moment they are read", r)
@@ -141,12 +149,12 @@ func (p *Plan) make(ctx context.Context, q Querier) (err error) {
 	case Placeholder:
 		err = p.placeholder(ctx, q)
 	default:
-		err = p.relation(ctx, q)
+		err = p.relation(ctx, q, cat)
 	}
 	if err != nil {
 		return err
 	}
-	return p.describe(ctx, q)
+	return p.describe(ctx, q, cat)
 }
 
 func (p *Plan) warn(format string, args ...any) {
@@ -231,13 +239,13 @@ func rows(f float64) int64 {
 }
 
 // relation plans a table, a view, a plain scan.
-func (p *Plan) relation(ctx context.Context, q Querier) error {
+func (p *Plan) relation(ctx context.Context, q Querier, cat *Catalog) error {
 	t := p.Target
-	only := t.scan != nil && t.scan.only
-	tree, err := readTree(ctx, q, t.Relation.OID, !only, true)
-	if err != nil {
+	at := t.root()
+	if err := cat.readTrees(ctx, q, []treeRoot{at}, true); err != nil {
 		return err
 	}
+	tree := cat.trees[at]
 	if len(tree) == 0 {
 		return &ChangedError{Relation: t.Relation.String(), Reason: "it does not exist in the snapshot"}
 	}
@@ -246,11 +254,7 @@ func (p *Plan) relation(ctx context.Context, q Querier) error {
 	if err := root.check(p.server); err != nil {
 		return err
 	}
-	now, err := one(ctx, q, lookupQuery, pgx.RowTo[uint32], t.Relation.Ident())
-	if err != nil {
-		return err
-	}
-	if now != root.OID || root.ref().Ident() != t.Relation.Ident() {
+	if root.Now != root.OID || root.ref().Ident() != t.Relation.Ident() {
 		return &ChangedError{Relation: t.Relation.String(), Reason: "the name stands for another relation"}
 	}
 	if root.kind() == Sequence {
@@ -259,10 +263,10 @@ func (p *Plan) relation(ctx context.Context, q Querier) error {
 	if root.RowSecurity && !t.req.RowSecurity {
 		return rowSecurityError(ctx, q, []RelationRef{t.Relation}, nil)
 	}
-	columns, err := readColumns(ctx, q, root.OID)
-	if err != nil {
+	if err := cat.readColumns(ctx, q, []uint32{root.OID}); err != nil {
 		return err
 	}
+	columns := cat.columns[root.OID]
 	use, err := p.makeList(columns)
 	if err != nil {
 		return err

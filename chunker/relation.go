@@ -115,6 +115,8 @@ type facts struct {
 	RowSecurity  bool   // policies apply to this user
 	MayRead      bool   // SELECT is granted on the whole relation
 	Populated    bool
+	Parent       bool   // something inherits from it, or did
+	Now          uint32 // of a root that was measured: the relation that its name stands for now
 	HeapBytes    int64
 	ToastBytes   int64
 }
@@ -125,30 +127,36 @@ func (f *facts) ref() RelationRef {
 
 func (f *facts) kind() RelationKind { return RelationKind(f.KindText[0]) }
 
-// treeQuery reads a relation and, with $2, everything that inherits from it or
-// is a partition of it, as the snapshot sees it; the root comes first. A
-// partition whose concurrent detaching was begun is none any more to the
-// server's scans (the column that says so came with 14). Sizes,
-// with $3, are those of this moment: they wait for whoever rewrites a relation
-// that is not locked yet.
-const treeQuery = `
-WITH RECURSIVE tree(oid) AS (
-  SELECT $1::pg_catalog.text::pg_catalog.oid
+// treesQuery reads relations and, where $2 says so, everything that inherits from
+// them or is a partition of them, as the snapshot sees it; the root comes first
+// in each tree. A partition whose concurrent detaching was begun is none any more
+// to the server's scans (the column that says so came with 14). Sizes, and what
+// a root's name stands for, with $3, are those of this moment: they wait for
+// whoever rewrites a relation that is not locked yet.
+const treesQuery = `
+WITH RECURSIVE tree(root, children, oid) AS (
+  SELECT r.o, r.c, r.o
+  FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.text::pg_catalog.bool[])) r(o, c)
   UNION
-  SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
-  WHERE coalesce((pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::pg_catalog.bool, false) IS FALSE AND $2::pg_catalog.text::pg_catalog.bool
+  SELECT t.root, t.children, i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
+  WHERE coalesce((pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::pg_catalog.bool, false) IS FALSE AND t.children
 )
-SELECT c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, c.relpersistence::pg_catalog.text, coalesce(am.amname::pg_catalog.text, ''),
-       c.relrowsecurity AND pg_catalog.row_security_active(c.oid), coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), c.relispopulated,
+SELECT tree.root::pg_catalog.oid, tree.children,
+       c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, c.relpersistence::pg_catalog.text, coalesce(am.amname::pg_catalog.text, ''),
+       c.relrowsecurity AND pg_catalog.row_security_active(c.oid), coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), c.relispopulated, c.relhassubclass,
+       CASE WHEN $3::pg_catalog.text::pg_catalog.bool AND c.oid = tree.root
+            THEN coalesce(pg_catalog.to_regclass(pg_catalog.format('%I.%I', n.nspname, c.relname))::pg_catalog.oid, 0) ELSE 0 END::pg_catalog.oid,
        CASE WHEN $3::pg_catalog.text::pg_catalog.bool AND c.relkind IN ('r', 'm', 't') THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0) ELSE 0 END,
        CASE WHEN $3::pg_catalog.text::pg_catalog.bool AND c.relkind IN ('r', 'm', 't') AND c.reltoastrelid <> 0
             THEN coalesce(pg_catalog.pg_relation_size(c.reltoastrelid), 0) ELSE 0 END
 FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
      LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
-ORDER BY c.oid <> $1::pg_catalog.text::pg_catalog.oid, c.oid`
+ORDER BY c.oid <> tree.root, c.oid`
 
 func readTree(ctx context.Context, q Querier, root uint32, children, sizes bool) ([]facts, error) {
-	return collect(ctx, q, treeQuery, pgx.RowToStructByPos[facts], fmt.Sprint(root), fmt.Sprint(children), fmt.Sprint(sizes))
+	c, at := newCatalog(), treeRoot{root, children}
+	err := c.readTrees(ctx, q, []treeRoot{at}, sizes)
+	return c.trees[at], err
 }
 
 func temporaryTable(r RelationRef) error {
@@ -192,37 +200,35 @@ type column struct {
 // A column that is in the snapshot and was dropped since has no privileges: the
 // statement that names it finds out.
 //
-// A SQL_ASCII database may have names that are no text in any encoding, which the
-// server does not send: there they come in hexadecimal. The first letter tells.
+// $1 are the relations.
 const columnsQuery = `
-SELECT CASE WHEN pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'
-         THEN 'x' || pg_catalog.encode(pg_catalog.replace(a.attname::pg_catalog.text, E'\\', E'\\\\')::pg_catalog.bytea, 'hex')
-         ELSE 'n' || a.attname::pg_catalog.text END,
-       a.attnum::pg_catalog.int4, a.atttypid::pg_catalog.oid, t.typelem::pg_catalog.oid, t.typbasetype::pg_catalog.oid,
+SELECT a.attrelid::pg_catalog.oid, ` + columnNameSpelt + `, a.attnum::pg_catalog.int4, a.atttypid::pg_catalog.oid, t.typelem::pg_catalog.oid, t.typbasetype::pg_catalog.oid,
        coalesce(pg_catalog.has_column_privilege(a.attrelid, a.attnum, 'SELECT'), true)
 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-WHERE a.attrelid = $1::pg_catalog.text::pg_catalog.oid AND NOT a.attisdropped
+WHERE a.attrelid = ANY ($1::pg_catalog.text::pg_catalog.oid[]) AND NOT a.attisdropped
 ORDER BY a.attnum < 0, a.attnum`
+
+// columnNameSpelt is the name of column a for columnName. A SQL_ASCII database may
+// have names that are no text in any encoding, which the server does not send:
+// there they come in hexadecimal. The first letter tells.
+const columnNameSpelt = `CASE WHEN pg_catalog.current_setting('server_encoding') = 'SQL_ASCII'
+         THEN 'x' || pg_catalog.encode(pg_catalog.replace(a.attname::pg_catalog.text, E'\\', E'\\\\')::pg_catalog.bytea, 'hex')
+         ELSE 'n' || a.attname::pg_catalog.text END`
+
+// columnName is the name that columnNameSpelt spells.
+func columnName(spelt string) (string, error) {
+	if hexed, ok := strings.CutPrefix(spelt, "x"); ok {
+		raw, err := hex.DecodeString(hexed)
+		return string(raw), err
+	}
+	return strings.TrimPrefix(spelt, "n"), nil
+}
 
 // readColumns reads a relation's columns in order, and then its system columns.
 func readColumns(ctx context.Context, q Querier, relation uint32) ([]column, error) {
-	all, err := collect(ctx, q, columnsQuery, pgx.RowToStructByPos[column], fmt.Sprint(relation))
-	if err != nil {
-		return nil, err
-	}
-	for i := range all {
-		name := &all[i].Name
-		if spelt := strings.TrimPrefix(*name, "x"); spelt != *name {
-			raw, err := hex.DecodeString(spelt)
-			if err != nil {
-				return nil, fmt.Errorf("column %d of relation %d: its name: %w", all[i].Attnum, relation, err)
-			}
-			*name = string(raw)
-		} else {
-			*name = strings.TrimPrefix(*name, "n")
-		}
-	}
-	return all, nil
+	c := newCatalog()
+	err := c.readColumns(ctx, q, []uint32{relation})
+	return c.columns[relation], err
 }
 
 // chooseColumns are the columns that a request names, or all without a choice.
@@ -299,6 +305,11 @@ func columnHint(all []column, name string) string {
 }
 
 const lookupQuery = `SELECT coalesce(pg_catalog.to_regclass($1::pg_catalog.text::pg_catalog.text)::pg_catalog.oid, 0)::pg_catalog.oid`
+
+// lookupAllQuery looks up several names, in their order.
+const lookupAllQuery = `
+SELECT coalesce(pg_catalog.to_regclass(n.name)::pg_catalog.oid, 0)::pg_catalog.oid
+FROM pg_catalog.unnest($1::pg_catalog.text::pg_catalog.text[]) WITH ORDINALITY n(name, place) ORDER BY n.place`
 
 const similarQuery = `
 SELECT n.nspname::pg_catalog.text, c.relname::pg_catalog.text

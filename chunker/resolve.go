@@ -82,6 +82,7 @@ type Target struct {
 	where    string     // condition of a relation or plain scan
 	alias    string     // the relation's alias in it
 	warnings []string   // of functions whose own queries nobody can see into
+	named    *named     // while it is resolved: what is known of the table already
 }
 
 // lockTable is the statement that takes all locks which LOCK TABLE can take, ""
@@ -109,23 +110,63 @@ func lockTable(refs []RelationRef) string {
 // *RowSecurityError, *UnsupportedRelationError; anything else is the
 // connection's or the server's own.
 func Resolve(ctx context.Context, q Querier, req Request) (*Target, error) {
-	t := &Target{req: req}
-	if err := t.parse(); err != nil {
-		return nil, err
+	targets, errs := ResolveAll(ctx, q, []Request{req})
+	return targets[0], errs[0]
+}
+
+// ResolveAll resolves several requests. Of each it gives a target, or an error as
+// [Resolve] has it.
+func ResolveAll(ctx context.Context, q Querier, reqs []Request) (targets []*Target, errs []error) {
+	targets, errs = make([]*Target, len(reqs)), make([]error, len(reqs))
+	var names []string
+	for i, req := range reqs {
+		targets[i] = &Target{req: req}
+		if errs[i] = targets[i].parse(); errs[i] == nil && targets[i].Shape == Relation {
+			name, _ := parseName(req.Table)
+			names = append(names, name.text)
+		}
+	}
+	known, err := readNamed(ctx, q, names)
+	for i, t := range targets {
+		if errs[i] == nil {
+			if errs[i] = err; err == nil {
+				errs[i] = t.find(ctx, q, known)
+			}
+		}
+		if errs[i] != nil {
+			targets[i] = nil
+		}
+	}
+	return targets, errs
+}
+
+// find asks the server about a target. known are tables that it was asked about before.
+func (t *Target) find(ctx context.Context, q Querier, known map[string]named) error {
+	name, _ := parseName(t.req.Table)
+	if n, ok := known[name.text]; ok && t.Shape == Relation {
+		t.named = &n
+		if n.root.plain() && t.where == "" && t.req.Chunk.By != CutColumn {
+			statement, err := t.resolveTable(ctx, q, n.server)
+			t.Statement, t.named = statement, nil
+			t.Relation.Lock = LockByTable
+			t.Lock = []RelationRef{t.Relation}
+			return err
+		}
 	}
 	if err := run(ctx, q, "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"); err != nil {
-		return nil, err
+		return err
 	}
-	defer func() {
-		// A cancelled context must not leave the transaction open.
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		_ = run(end, q, "ROLLBACK")
-	}()
-	if err := t.resolve(ctx, q); err != nil {
-		return nil, err
-	}
-	return t, nil
+	defer rollback(ctx, q)
+	err := t.resolve(ctx, q)
+	t.named = nil
+	return err
+}
+
+// rollback ends a transaction, also when ctx is cancelled.
+func rollback(ctx context.Context, q Querier) {
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	_ = run(end, q, "ROLLBACK")
 }
 
 // parse looks at what needs no server.
@@ -275,25 +316,21 @@ func set(ctx context.Context, q Querier, pairs ...string) error {
 
 // resolveTable finds the relation asked for and returns the SELECT it stands for.
 func (t *Target) resolveTable(ctx context.Context, q Querier, srv serverFacts) (string, error) {
-	name, _ := parseName(t.req.Table)
-	oid, err := lookup(ctx, q, name, t.req.Table)
-	if err != nil {
-		return "", err
+	known := t.named
+	if known == nil {
+		n, err := t.look(ctx, q)
+		if err != nil {
+			return "", err
+		}
+		known = n
 	}
-	tree, err := readTree(ctx, q, oid, false, false)
-	if err != nil {
-		return "", err
-	}
-	if len(tree) == 0 {
-		return "", &ChangedError{Relation: t.req.Table, Reason: "it was dropped"}
-	}
-	root := &tree[0]
+	root := &known.root
 	if err := root.check(srv); err != nil {
 		return "", err
 	}
 	t.Relation, t.alias = root.ref(), root.Name
 	if srv.Standby {
-		members, err := readTree(ctx, q, oid, true, false)
+		members, err := readTree(ctx, q, root.OID, true, false)
 		if err != nil {
 			return "", err
 		}
@@ -303,11 +340,7 @@ func (t *Target) resolveTable(ctx context.Context, q Querier, srv serverFacts) (
 			}
 		}
 	}
-	all, err := readColumns(ctx, q, oid)
-	if err != nil {
-		return "", err
-	}
-	columns, err := chooseColumns(all, t.req.Columns, t.Relation)
+	columns, err := chooseColumns(known.columns, t.req.Columns, t.Relation)
 	if err != nil {
 		return "", err
 	}
@@ -319,6 +352,24 @@ func (t *Target) resolveTable(ctx context.Context, q Querier, srv serverFacts) (
 		list[i] = quote(c.Name)
 	}
 	return selectFrom(list, false, t.Relation, t.alias, t.where), nil
+}
+
+// look finds the relation asked for.
+func (t *Target) look(ctx context.Context, q Querier) (*named, error) {
+	name, _ := parseName(t.req.Table)
+	oid, err := lookup(ctx, q, name, t.req.Table)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := readTree(ctx, q, oid, false, false)
+	if err != nil {
+		return nil, err
+	}
+	if len(tree) == 0 {
+		return nil, &ChangedError{Relation: t.req.Table, Reason: "it was dropped"}
+	}
+	columns, err := readColumns(ctx, q, oid)
+	return &named{root: tree[0], columns: columns}, err
 }
 
 // selectFrom writes SELECT list FROM [ONLY] relation AS alias [WHERE (a) AND (b) …].

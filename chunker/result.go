@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -20,38 +19,42 @@ type attribute struct {
 	Typmod   int32
 	Dims     int
 	Comment  string
+	NotNull  bool // and valid
 }
 
+// attributesQuery reads the columns of the relations $1. From Postgres 18 on a NOT
+// NULL constraint may be one that was never validated.
 const attributesQuery = `
-WITH RECURSIVE wanted AS (
-  SELECT DISTINCT r, n FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.text::pg_catalog.int2[])) w(r, n)
-), base AS (
-  SELECT a.attrelid, a.attnum, a.atttypid AS oid, 0 AS level
-  FROM wanted JOIN pg_catalog.pg_attribute a ON a.attrelid = r AND a.attnum = n
-  UNION ALL
-  SELECT b.attrelid, b.attnum, t.typbasetype, b.level + 1
-  FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.oid AND t.typtype = 'd'
-)
-SELECT a.attrelid::pg_catalog.oid, a.attnum, a.attname::pg_catalog.text, a.atttypid::pg_catalog.oid,
-       (SELECT b.oid FROM base b WHERE b.attrelid = a.attrelid AND b.attnum = a.attnum ORDER BY b.level DESC LIMIT 1)::pg_catalog.oid,
-       a.atttypmod, a.attndims::pg_catalog.int4, coalesce(pg_catalog.col_description(a.attrelid, a.attnum), '')
-FROM wanted JOIN pg_catalog.pg_attribute a ON a.attrelid = r AND a.attnum = n`
+SELECT a.attrelid::pg_catalog.oid, a.attnum, ` + columnNameSpelt + `, a.atttypid::pg_catalog.oid,
+       CASE WHEN t.typtype = 'd' THEN (
+         WITH RECURSIVE base AS (
+           SELECT a.atttypid AS oid, 0 AS level
+           UNION ALL
+           SELECT d.typbasetype, b.level + 1 FROM base b JOIN pg_catalog.pg_type d ON d.oid = b.oid AND d.typtype = 'd'
+         )
+         SELECT b.oid FROM base b ORDER BY b.level DESC LIMIT 1) ELSE a.atttypid END::pg_catalog.oid,
+       a.atttypmod, a.attndims::pg_catalog.int4, coalesce(pg_catalog.col_description(a.attrelid, a.attnum), ''),
+       a.attnum > 0 AND a.attnotnull AND NOT EXISTS (` + unvalidated + `)
+FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = ANY ($1::pg_catalog.text::pg_catalog.oid[]) AND NOT a.attisdropped`
+
+// unvalidated finds a NOT NULL of column a that was never validated.
+const unvalidated = `
+    SELECT FROM pg_catalog.pg_constraint k
+    WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated AND a.attnum = ANY (k.conkey)`
 
 // notNullQuery reads which columns can hold no NULL in any of the given tables.
-// From Postgres 18 on a NOT NULL constraint may be one that was never validated.
 const notNullQuery = `
 SELECT a.attname::pg_catalog.text
 FROM pg_catalog.pg_attribute a
 WHERE a.attrelid = ANY ($1::pg_catalog.text::pg_catalog.oid[]) AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped
-  AND NOT EXISTS (
-    SELECT FROM pg_catalog.pg_constraint k
-    WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated AND a.attnum = ANY (k.conkey))
+  AND NOT EXISTS (` + unvalidated + `)
 GROUP BY 1
 HAVING pg_catalog.count(*) = pg_catalog.cardinality($1::pg_catalog.text::pg_catalog.oid[])`
 
 // describe fills in the result columns, and checks that the chunks' statements
 // give the same columns as the user's.
-func (p *Plan) describe(ctx context.Context, q Querier) error {
+func (p *Plan) describe(ctx context.Context, q Querier, cat *Catalog) error {
 	t := p.Target
 	sql, _ := limitZero(p.statement())
 	fields, err := describe(ctx, q, sql)
@@ -65,24 +68,23 @@ func (p *Plan) describe(ctx context.Context, q Querier) error {
 		return err
 	}
 	var relations []uint32
-	var numbers []string
 	for _, f := range fields {
 		if f.TableOID != 0 && f.TableAttributeNumber != 0 {
 			relations = append(relations, f.TableOID)
-			numbers = append(numbers, fmt.Sprint(int16(f.TableAttributeNumber)))
 		}
 	}
+	slices.Sort(relations)
+	relations = slices.Compact(relations)
+	if err := cat.readAttributes(ctx, q, relations); err != nil {
+		return err
+	}
 	known := map[[2]uint32]attribute{}
-	if len(relations) > 0 {
-		attributes, err := collect(ctx, q, attributesQuery, pgx.RowToStructByPos[attribute], oidArray(relations), "{"+strings.Join(numbers, ",")+"}")
-		if err != nil {
-			return err
-		}
-		for _, a := range attributes {
+	for _, r := range relations {
+		for _, a := range cat.attributes[r] {
 			known[[2]uint32{a.Relation, uint32(uint16(a.Attnum))}] = a
 		}
 	}
-	notNull, err := p.notNull(ctx, q)
+	notNull, err := p.notNull(ctx, q, cat)
 	if err != nil {
 		return err
 	}
@@ -153,8 +155,8 @@ func (p *Plan) displayOID(oid uint32) string {
 // sameColumns compares the columns of a chunk with those of the statement.
 func (p *Plan) sameColumns(ctx context.Context, q Querier, want []pgconn.FieldDescription) error {
 	i := slices.IndexFunc(p.Sources, func(s Source) bool { return s.Scan != Own && s.Scan != Placed })
-	if i < 0 {
-		return nil
+	if i < 0 || p.Target.Shape == Relation && p.Sources[i].Relation.OID == p.Target.Relation.OID {
+		return nil // there are none, or the chunk names the same columns of the same relation
 	}
 	sql, _ := limitZero(p.scanOf(&p.Sources[i], Chunk{Lo: 0, Hi: 1, Scan: p.Sources[i].Scan}, []string{p.list}))
 	got, err := describe(ctx, q, sql)
@@ -178,7 +180,7 @@ func (p *Plan) sameColumns(ctx context.Context, q Querier, want []pgconn.FieldDe
 // notNull are the columns that hold no NULL in any source. Only rows read
 // straight from tables of this server keep that promise: a join can add NULLs,
 // a foreign server can have others.
-func (p *Plan) notNull(ctx context.Context, q Querier) (map[string]bool, error) {
+func (p *Plan) notNull(ctx context.Context, q Querier, cat *Catalog) (map[string]bool, error) {
 	if p.Target.Shape != Relation && p.Target.Shape != PlainScan {
 		return nil, nil
 	}
@@ -188,6 +190,16 @@ func (p *Plan) notNull(ctx context.Context, q Querier) (map[string]bool, error) 
 			return nil, nil
 		}
 		oids = append(oids, p.Sources[i].members...)
+	}
+	if len(oids) == 1 {
+		if err := cat.readAttributes(ctx, q, oids); err != nil {
+			return nil, err
+		}
+		out := map[string]bool{}
+		for _, a := range cat.attributes[oids[0]] {
+			out[a.Name] = a.NotNull
+		}
+		return out, nil
 	}
 	names, err := collect(ctx, q, notNullQuery, pgx.RowTo[string], oidArray(oids))
 	if err != nil {

@@ -107,12 +107,17 @@ func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snaps
 	var rels []snapshot.Relation
 	seen := map[uint32]bool{}
 	var errs []error
-	for _, j := range r.jobs {
-		t, err := chunker.Resolve(ctx, conn, chunker.Request{
+	requests := make([]chunker.Request, len(r.jobs))
+	for i, j := range r.jobs {
+		requests[i] = chunker.Request{
 			Table: j.Table, Columns: j.Columns, Where: j.Where, SQL: j.SQL, RowSecurity: r.cfg.RowSecurity, Chunk: j.Chunk,
-		})
-		if err != nil {
-			errs = append(errs, r.wrap(j, err))
+		}
+	}
+	targets, failures := chunker.ResolveAll(ctx, conn, requests)
+	for i, j := range r.jobs {
+		t := targets[i]
+		if failures[i] != nil {
+			errs = append(errs, r.wrap(j, failures[i]))
 			if ctx.Err() != nil {
 				break
 			}
@@ -153,7 +158,7 @@ func (r *run) alsoWrong(ctx context.Context, conn *pgx.Conn, version int) []erro
 		if err != nil {
 			break // what there is to tell is told by then
 		}
-		if err := r.planJob(ctx, conn, "", version, j, map[string]bool{}); err != nil {
+		if err := r.planJob(ctx, conn, nil, "", version, j, map[string]bool{}); err != nil {
 			errs = append(errs, r.wrap(j, err))
 		}
 		if err := tx.Rollback(ctx); err != nil {
@@ -175,8 +180,16 @@ func (r *run) wrap(j *job, err error) error {
 func (r *run) makePlans(ctx context.Context, snap *snapshot.Snapshot) error {
 	var errs []error
 	used := map[string]bool{}
+	targets := make([]*chunker.Target, len(r.jobs))
+	for i, j := range r.jobs {
+		targets[i] = j.target
+	}
+	known, err := chunker.ReadCatalog(ctx, snap.Conn(), targets)
+	if err != nil {
+		return err
+	}
 	for _, j := range r.jobs {
-		if err := r.planJob(ctx, snap.Conn(), snap.ServerVersion(), snap.ServerVersionNum(), j, used); err != nil {
+		if err := r.planJob(ctx, snap.Conn(), known, snap.ServerVersion(), snap.ServerVersionNum(), j, used); err != nil {
 			errs = append(errs, r.wrap(j, err))
 			if ctx.Err() != nil || snap.Conn().IsClosed() {
 				break
@@ -229,9 +242,10 @@ func withCommon[V any](own, common map[string]V, cols []chunker.ResultColumn) ma
 	return out
 }
 
-// planJob makes one job's plan over a server of that version. It notes in used the names of the job's columns.
-func (r *run) planJob(ctx context.Context, conn *pgx.Conn, server string, version int, j *job, used map[string]bool) error {
-	p, err := chunker.NewPlan(ctx, conn, j.target, chunker.Options{ChunkBytes: r.cfg.ChunkBytes, Parallel: r.cfg.Parallel, Part: r.cfg.Part})
+// planJob makes one job's plan over a server of that version, by what is known of its relations (nil: nothing). It notes in used the names of
+// the job's columns.
+func (r *run) planJob(ctx context.Context, conn *pgx.Conn, known *chunker.Catalog, server string, version int, j *job, used map[string]bool) error {
+	p, err := chunker.NewPlan(ctx, conn, j.target, chunker.Options{ChunkBytes: r.cfg.ChunkBytes, Parallel: r.cfg.Parallel, Part: r.cfg.Part, Catalog: known})
 	if err != nil {
 		return err
 	}

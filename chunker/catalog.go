@@ -1,0 +1,236 @@
+package chunker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Catalog is what the server's catalogs say of the relations of several
+// targets, asked for all at once: the server takes longer to plan such a
+// question than to answer it. What is not in it is asked for when it is needed.
+// It is true of one transaction alone.
+type Catalog struct {
+	server     *serverFacts
+	trees      map[treeRoot][]facts
+	columns    map[uint32][]column
+	attributes map[uint32][]attribute
+}
+
+func newCatalog() *Catalog {
+	return &Catalog{trees: map[treeRoot][]facts{}, columns: map[uint32][]column{}, attributes: map[uint32][]attribute{}}
+}
+
+// ReadCatalog reads what the plans of targets need to know. q is as [NewPlan]
+// has it. What the server refuses to tell of all at once is left to the plans,
+// each of which says what is wrong with it.
+//
+// Errors: the connection's.
+func ReadCatalog(ctx context.Context, q Querier, targets []*Target) (*Catalog, error) {
+	var roots []treeRoot
+	for _, t := range targets {
+		if t.Shape == Relation || t.Shape == PlainScan {
+			roots = append(roots, t.root())
+		}
+	}
+	return ask(ctx, q, func(c *Catalog) error {
+		if err := c.readServer(ctx, q); err != nil {
+			return err
+		}
+		if err := c.readTrees(ctx, q, roots, true); err != nil {
+			return err
+		}
+		oids := rootOIDs(roots)
+		if err := c.readColumns(ctx, q, oids); err != nil {
+			return err
+		}
+		return c.readAttributes(ctx, q, oids)
+	})
+}
+
+// ask fills a catalog in a savepoint. It stays empty if the server refuses.
+func ask(ctx context.Context, q Querier, fill func(*Catalog) error) (*Catalog, error) {
+	if err := run(ctx, q, "SAVEPOINT catalog"); err != nil {
+		return nil, err
+	}
+	c := newCatalog()
+	err := fill(c)
+	var pg *pgconn.PgError
+	switch {
+	case err == nil:
+		return c, run(ctx, q, "RELEASE SAVEPOINT catalog")
+	case errors.As(err, &pg):
+		return newCatalog(), errors.Join(run(ctx, q, "ROLLBACK TO SAVEPOINT catalog"), run(ctx, q, "RELEASE SAVEPOINT catalog"))
+	}
+	return nil, err
+}
+
+// treeRoot is a relation, with or without what inherits from it.
+type treeRoot struct {
+	OID      uint32
+	Children bool
+}
+
+// root is the target's relation, with all that a scan of it reads.
+func (t *Target) root() treeRoot {
+	return treeRoot{t.Relation.OID, t.scan == nil || !t.scan.only}
+}
+
+func rootOIDs(roots []treeRoot) []uint32 {
+	oids := make([]uint32, len(roots))
+	for i, r := range roots {
+		oids[i] = r.OID
+	}
+	return oids
+}
+
+func (c *Catalog) readServer(ctx context.Context, q Querier) error {
+	if c.server != nil {
+		return nil
+	}
+	srv, err := one(ctx, q, serverQuery, pgx.RowToStructByPos[serverFacts])
+	if err != nil {
+		return err
+	}
+	c.server = &srv
+	return nil
+}
+
+// readTrees reads the trees that are not there yet.
+func (c *Catalog) readTrees(ctx context.Context, q Querier, roots []treeRoot, sizes bool) error {
+	var oids, children []string
+	for _, r := range roots {
+		if _, ok := c.trees[r]; !ok {
+			c.trees[r] = nil
+			oids, children = append(oids, fmt.Sprint(r.OID)), append(children, fmt.Sprint(r.Children))
+		}
+	}
+	if len(oids) == 0 {
+		return nil
+	}
+	type member struct {
+		Root     uint32
+		Children bool
+		facts
+	}
+	all, err := collect(ctx, q, treesQuery, pgx.RowToStructByPos[member], textArray(oids), textArray(children), fmt.Sprint(sizes))
+	for _, m := range all {
+		root := treeRoot{m.Root, m.Children}
+		c.trees[root] = append(c.trees[root], m.facts)
+	}
+	return err
+}
+
+// readColumns reads the columns of the relations of which they are not there yet.
+func (c *Catalog) readColumns(ctx context.Context, q Querier, relations []uint32) error {
+	missing := notIn(c.columns, relations)
+	if len(missing) == 0 {
+		return nil
+	}
+	type of struct {
+		Relation uint32
+		column
+	}
+	all, err := collect(ctx, q, columnsQuery, pgx.RowToStructByPos[of], oidArray(missing))
+	if err != nil {
+		return err
+	}
+	for i := range all {
+		col, relation := all[i].column, all[i].Relation
+		if col.Name, err = columnName(col.Name); err != nil {
+			return fmt.Errorf("column %d of relation %d: its name: %w", col.Attnum, relation, err)
+		}
+		c.columns[relation] = append(c.columns[relation], col)
+	}
+	return nil
+}
+
+// readAttributes reads the attributes of the relations of which they are not there yet.
+func (c *Catalog) readAttributes(ctx context.Context, q Querier, relations []uint32) error {
+	missing := notIn(c.attributes, relations)
+	if len(missing) == 0 {
+		return nil
+	}
+	all, err := collect(ctx, q, attributesQuery, pgx.RowToStructByPos[attribute], oidArray(missing))
+	if err != nil {
+		return err
+	}
+	for _, a := range all {
+		if a.Name, err = columnName(a.Name); err != nil {
+			return fmt.Errorf("column %d of relation %d: its name: %w", a.Attnum, a.Relation, err)
+		}
+		c.attributes[a.Relation] = append(c.attributes[a.Relation], a)
+	}
+	return nil
+}
+
+// notIn are the keys that known has not, each once; from then on it has them.
+func notIn[V any](known map[uint32][]V, keys []uint32) []uint32 {
+	var missing []uint32
+	for _, k := range keys {
+		if _, ok := known[k]; !ok {
+			known[k] = nil
+			missing = append(missing, k)
+		}
+	}
+	return missing
+}
+
+// named is what is known of a relation that was asked for by name.
+type named struct {
+	root    facts
+	columns []column
+	server  serverFacts
+}
+
+// readNamed looks up the tables of several requests at once. What is not there
+// under its name, or cannot be told of all together, is left out.
+func readNamed(ctx context.Context, q Querier, names []string) (map[string]named, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	if err := run(ctx, q, "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"); err != nil {
+		return nil, err
+	}
+	defer rollback(ctx, q)
+	oids := map[string]uint32{}
+	c, err := ask(ctx, q, func(c *Catalog) error {
+		if err := c.readServer(ctx, q); err != nil {
+			return err
+		}
+		found, err := collect(ctx, q, lookupAllQuery, pgx.RowTo[uint32], textArray(names))
+		if err != nil {
+			return err
+		}
+		var roots []treeRoot
+		for i, oid := range found {
+			if oids[names[i]] = oid; oid != 0 {
+				roots = append(roots, treeRoot{OID: oid})
+			}
+		}
+		if err := c.readTrees(ctx, q, roots, false); err != nil {
+			return err
+		}
+		return c.readColumns(ctx, q, rootOIDs(roots))
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]named{}
+	for name, oid := range oids {
+		if tree := c.trees[treeRoot{OID: oid}]; len(tree) == 1 {
+			out[name] = named{tree[0], c.columns[oid], *c.server}
+		}
+	}
+	return out, nil
+}
+
+// plain reports whether a relation is a table of which everything is known
+// without asking the server about the SELECT: its rows are its own alone, by
+// grants on the whole of it, so that LOCK TABLE of it locks all that is read.
+func (f *facts) plain() bool {
+	return f.kind() == Table && f.AccessMethod == "heap" && f.Persistence != "t" && f.OID >= firstUserOID && f.MayRead && !f.RowSecurity && !f.Parent
+}
