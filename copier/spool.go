@@ -160,6 +160,9 @@ func (b *Budget) reclaim(want int64) {
 
 // allocate makes or reuses an empty batch, or returns nil when neither the limit nor g allows it. Called with the lock held.
 func (s *Spool) allocate(g grant) *column.Batch {
+	if len(s.idle) == 0 {
+		s.borrow()
+	}
 	if n := len(s.idle); n > 0 {
 		b := s.idle[n-1]
 		s.idle = s.idle[:n-1]
@@ -182,6 +185,23 @@ func (s *Spool) allocate(g grant) *column.Batch {
 	s.granted[g]++
 	s.b.used += s.b.batch
 	return b
+}
+
+// borrow takes over an idle batch of another file of as many columns: of hundreds of small files each would make its own, and leave
+// it behind. Called with the lock held.
+func (s *Spool) borrow() {
+	for o := range s.b.spools {
+		if n := len(o.idle) - 1; n >= 0 && o.leaves == s.leaves && o.columns == s.columns {
+			b := o.idle[n]
+			o.idle = o.idle[:n]
+			h := o.live[b]
+			delete(o.live, b)
+			o.granted[h.grant]--
+			s.live[b], s.idle = h, append(s.idle, b)
+			s.granted[h.grant]++
+			return
+		}
+	}
 }
 
 // measure books what the batch really holds on to. Called with the lock held.

@@ -406,3 +406,29 @@ func TestTempDirectoryGone(t *testing.T) {
 		t.Errorf("got %v, want a *TempError", err)
 	}
 }
+
+// Files one after the other share their batches: what hundreds of small ones hold is what one does.
+func TestSpoolsShareBatches(t *testing.T) {
+	const files, rows = 100, 30
+	b := NewBudget(1<<30, 4<<10, t.TempDir(), 0)
+	for i := range files {
+		s := b.NewSpool("chunk", 2, 1, 1)
+		defer s.Close()
+		if err := copyChunk(t.Context(), s.Chunk(0), 0, rows, 50, -1); err != nil {
+			t.Fatal(err)
+		}
+		if n, _, err := drain(t.Context(), s, rand.New(rand.NewPCG(1, 1))); n != rows || err != nil {
+			t.Fatalf("file %d: %d rows, %v", i, n, err)
+		}
+	}
+	if limit := 2 * b.batch; b.used > limit {
+		t.Errorf("%d bytes are held behind %d files, want %d at most", b.used, files, limit)
+	}
+	other := b.NewSpool("chunk", 3, 1, 1)
+	defer other.Close()
+	batch, err := other.Chunk(0).Next(t.Context(), nil)
+	if err != nil || len(batch.Leaves) != 3 {
+		t.Fatalf("a batch of another schema, %v", err)
+	}
+	batch.Release()
+}

@@ -13,21 +13,21 @@ import (
 // otherwise, and leaves it for good as soon as its values turn out not to repeat.
 
 // lookUp turns values into indices until one is not admitted to the dictionary, and tells how many bytes it took.
-func (e *leafEncoder) lookUp(data []byte, spare *[][]dictSlot) (done int, err error) {
-	e.dict.ready(spare)
+func (e *leafEncoder) lookUp(data []byte) (done int, err error) {
+	e.dict.ready()
 	if w := e.leaf.Width; w == 4 || w == 8 {
-		return e.lookUpWords(data, spare), nil
+		return e.lookUpWords(data), nil
 	}
-	return e.lookUpBytes(data, spare)
+	return e.lookUpBytes(data)
 }
 
 // lookUpWords is lookUp for values of four or eight bytes.
-func (e *leafEncoder) lookUpWords(data []byte, spare *[][]dictSlot) (done int) {
+func (e *leafEncoder) lookUpWords(data []byte) (done int) {
 	w := e.leaf.Width
 	for done < len(data) {
 		// Some at a time: most columns whose values do not repeat have given up by then, and need no room for more.
 		n := min(len(data)-done, tellingValues*w)
-		k := e.lookUpSome(data[done:done+n], spare)
+		k := e.lookUpSome(data[done : done+n])
 		done += k
 		if k < n {
 			break
@@ -36,7 +36,7 @@ func (e *leafEncoder) lookUpWords(data []byte, spare *[][]dictSlot) (done int) {
 	return done
 }
 
-func (e *leafEncoder) lookUpSome(data []byte, spare *[][]dictSlot) (done int) {
+func (e *leafEncoder) lookUpSome(data []byte) (done int) {
 	d, w := &e.dict, e.leaf.Width
 	number := uint32(len(e.chunk.pages)) + 1
 	have := len(e.indices)
@@ -71,7 +71,7 @@ func (e *leafEncoder) lookUpSome(data []byte, spare *[][]dictSlot) (done int) {
 			s.page = number
 			e.bounds.add(e.order, v, w)
 			out[i] = s.ref - 1
-			d.ready(spare)
+			d.ready()
 			slots = d.slots
 			continue
 		}
@@ -81,7 +81,7 @@ func (e *leafEncoder) lookUpSome(data []byte, spare *[][]dictSlot) (done int) {
 }
 
 // lookUpBytes is lookUp for byte arrays and fixed-length values of any width.
-func (e *leafEncoder) lookUpBytes(data []byte, spare *[][]dictSlot) (done int, err error) {
+func (e *leafEncoder) lookUpBytes(data []byte) (done int, err error) {
 	d, w := &e.dict, e.leaf.Width
 	number := uint32(len(e.chunk.pages)) + 1
 	head := 0
@@ -134,7 +134,7 @@ func (e *leafEncoder) lookUpBytes(data []byte, spare *[][]dictSlot) (done int, e
 				e.bounds.addBytes(e.order, v)
 			}
 			indices = append(indices, s.ref-1)
-			d.ready(spare)
+			d.ready()
 			slots = d.slots
 		} else {
 			indices = append(indices, s.ref-1)
@@ -218,18 +218,19 @@ func repeated(indices []uint32) (n int) {
 	return n
 }
 
-// giveUp turns the open page from indices into values; no page of this row group will have indices again.
-func (e *leafEncoder) giveUp(s *scratch) {
+// giveUp turns the open page from indices into values; no page of this row group will have indices again. So many bytes more are
+// at hand for it, 0: it is full.
+func (e *leafEncoder) giveUp(more int) {
 	e.inDict = false
-	e.startRaw()
+	e.openRaw(more)
 	e.raw = e.dict.appendEntries(e.raw, e.indices, e.leaf.Width)
 	if e.indices = e.indices[:0]; cap(e.indices) > 4*tellingValues {
 		e.indices = nil
 	}
 	if e.seen == 0 {
-		e.dict.drop(&s.spare) // no page has an index
+		e.dict.drop() // no page has an index
 	} else {
-		e.dict.endSearch(&s.spare) // the entries are still to be written
+		e.dict.endSearch() // the entries are still to be written
 	}
 }
 
@@ -238,14 +239,14 @@ func (e *leafEncoder) judge(s *scratch) {
 	n, d := e.seen+len(e.indices), e.dict.n
 	holds := e.believes && d <= e.expect.most
 	if d > 8 && d > n/2 && !holds {
-		e.giveUp(s)
+		e.giveUp(0)
 		return
 	}
 	if n < 4096 {
 		return // too few to tell for good
 	}
 	if e.believes && float64(d) > e.expect.share/2*float64(n) && e.expect.overflows {
-		e.giveUp(s)
+		e.giveUp(0)
 		return
 	}
 	if p := e.leaf.Physical; p == column.Int32 || p == column.Int64 {
@@ -261,7 +262,7 @@ func (e *leafEncoder) judge(s *scratch) {
 		}
 		s.page = appendHybrid(s.page, e.indices, indexBits(d))
 		if delta < entries+s.compressedLen(e.w.compression, s.page) {
-			e.giveUp(s)
+			e.giveUp(0)
 			return
 		}
 	}

@@ -15,7 +15,6 @@ type scratch struct {
 	out    []byte
 	trial  []byte
 	header compact
-	spare  [][]dictSlot        // tables of minSlots for reuse
 	zstd   [4][2]*zstd.Encoder // by strength and literals; kept for the goroutine's life, which arrow-go's do not
 }
 

@@ -3,6 +3,7 @@ package parquetw
 import (
 	"hash/maphash"
 	"math/bits"
+	"sync"
 )
 
 // maxEntries is the most that a dictionary may hold: indices of 16 bits. Beyond that an index is worth little beside a
@@ -51,40 +52,48 @@ func (d *dict) reset() {
 	d.n, d.data, d.ends = 0, d.data[:0], d.ends[:0]
 }
 
-// drop empties d and gives the memory back, the table to spare if it has the first size. What little it needs until it
-// gives up the next time it keeps.
-func (d *dict) drop(spare *[][]dictSlot) {
-	d.endSearch(spare)
+// drop empties d and gives the memory back. What little it needs until it gives up the next time it keeps.
+func (d *dict) drop() {
+	d.endSearch()
 	if cap(d.data) > 64*tellingValues {
 		*d = dict{}
 	}
 	d.n, d.data, d.ends = 0, d.data[:0], d.ends[:0]
 }
 
+// firstTables are tables of the first size, which most columns need for a moment only.
+var firstTables = sync.Pool{New: func() any { return new([minSlots]dictSlot) }}
+
 // endSearch keeps the entries and gives back what finds them.
-func (d *dict) endSearch(spare *[][]dictSlot) {
-	if len(d.slots) == minSlots && len(*spare) < 16 {
-		*spare = append(*spare, d.slots)
+func (d *dict) endSearch() {
+	if len(d.slots) == minSlots {
+		firstTables.Put((*[minSlots]dictSlot)(d.slots))
 	}
 	d.slots = nil
+}
+
+// rest gives a table of the first size back at the end of a column chunk. A larger one the next chunk will want too.
+func (d *dict) rest() {
+	if len(d.slots) == minSlots {
+		d.endSearch()
+	}
 }
 
 // held is the memory that d holds, in bytes.
 func (d *dict) held() int64 { return int64(cap(d.slots)*16 + cap(d.data) + cap(d.ends)*4) }
 
 // ready makes room for one more entry.
-func (d *dict) ready(spare *[][]dictSlot) {
+func (d *dict) ready() {
 	if 2*d.n < len(d.slots) {
 		return
 	}
-	if n := len(*spare); len(d.slots) == 0 && n > 0 {
-		d.slots = (*spare)[n-1]
-		*spare = (*spare)[:n-1]
+	if len(d.slots) == 0 {
+		d.slots = firstTables.Get().(*[minSlots]dictSlot)[:]
 		clear(d.slots)
 		return
 	}
 	old := d.slots
-	d.slots = make([]dictSlot, max(minSlots, 2*len(old)))
+	d.slots = make([]dictSlot, 2*len(old))
 	m := uint64(len(d.slots) - 1)
 	for _, s := range old {
 		if s.ref == 0 {
@@ -95,6 +104,9 @@ func (d *dict) ready(spare *[][]dictSlot) {
 			h = (h + 1) & m
 		}
 		d.slots[h] = s
+	}
+	if len(old) == minSlots {
+		firstTables.Put((*[minSlots]dictSlot)(old))
 	}
 }
 

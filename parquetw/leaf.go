@@ -75,6 +75,7 @@ type leafEncoder struct {
 	confirmed bool     // the dictionary has proven itself: it gives up for its size alone
 	other     Encoding // what values become that no dictionary holds; Auto while undecided
 	seen      int      // values of finished pages
+	done      int64    // rows of finished pages, of all column chunks
 
 	// the open page
 	rows, values, bytes int // bytes: PLAIN, and for nested leaves the levels
@@ -154,28 +155,30 @@ func (e *leafEncoder) startPage() {
 	e.rows, e.values, e.bytes = 0, 0, 0
 	e.valid, e.def, e.rep, e.indices = e.valid[:0], e.def[:0], e.rep[:0], e.indices[:0]
 	e.bounds.reset()
-	e.startRaw()
+	e.raw = e.raw[:0]
+	if e.inDict && e.confirmed || cap(e.raw) > 2*e.lay.pageBytes+maxKept {
+		e.raw = nil // it will hardly be needed again, or a giant value has left it behind
+	}
 }
 
-func (e *leafEncoder) startRaw() {
-	if e.inDict {
-		if e.confirmed {
-			e.raw = nil // it will hardly be needed again
-		}
-		return
-	}
-	if cap(e.raw) > 2*e.lay.pageBytes+maxKept {
-		e.raw = nil
-	}
-	if e.raw == nil {
+// openRaw begins the open page's PLAIN form, whose next values have so many bytes; none are the page's last.
+func (e *leafEncoder) openRaw(more int) {
+	if cap(e.raw) == 0 {
 		// As much as a whole page will have if it goes on as it began: growing step by step costs more than encoding.
-		want := e.lay.pageBytes
-		if e.rows > 0 {
-			want = min(want, e.bytes/e.rows*e.lay.pageRows*17/16)
-		} else if w := e.leaf.Width; w > 0 {
-			want = min(want, w*e.lay.pageRows)
+		rows, want := e.lay.pageRows, e.lay.pageBytes
+		if left := e.w.opt.Rows - e.done; left > 0 { // the file may well end before the page does
+			rows = int(min(int64(rows), left))
+			want = int(int64(want) * int64(rows) / int64(e.lay.pageRows))
 		}
-		e.raw = make([]byte, 0, e.room()+want)
+		switch w := e.leaf.Width; {
+		case more == 0:
+			want = e.bytes
+		case e.rows > 0:
+			want = min(e.lay.pageBytes, e.bytes/e.rows*rows*17/16)
+		case w > 0:
+			want = min(want, w*rows)
+		}
+		e.raw = make([]byte, 0, e.room()+max(want, more))
 	}
 	e.raw = grow(e.raw[:0], e.room())
 }
@@ -284,7 +287,7 @@ func (e *leafEncoder) take(s *scratch, buf *column.Buffer, size int) error {
 	e.at += size
 	if e.inDict {
 		n := len(e.indices)
-		done, err := e.lookUp(data, &s.spare)
+		done, err := e.lookUp(data)
 		if err != nil {
 			return err
 		}
@@ -294,7 +297,7 @@ func (e *leafEncoder) take(s *scratch, buf *column.Buffer, size int) error {
 		if done == len(data) {
 			return nil
 		}
-		e.giveUp(s)
+		e.giveUp(len(data) - done)
 		data = data[done:]
 	}
 	n, err := e.look(data)
@@ -306,6 +309,9 @@ func (e *leafEncoder) take(s *scratch, buf *column.Buffer, size int) error {
 	}
 	e.values += n
 	e.value += n
+	if len(e.raw) == 0 {
+		e.openRaw(len(data))
+	}
 	e.raw = append(e.raw, data...)
 	return nil
 }
@@ -466,6 +472,7 @@ func (e *leafEncoder) endChunk(s *scratch, g *rowGroup) error {
 		}
 	}
 	c.stats = c.bounds.encode(e.order, &c.slab)
+	e.dict.rest()
 	e.chunk = nil
 	return nil
 }

@@ -169,6 +169,8 @@ type Options struct {
 	// SortedBy names top-level columns by which the rows are said to ascend, the first one first, NULLs last. That is
 	// checked over the whole file, and a row that is not in order is a *SortError. Text ascends byte by byte.
 	SortedBy []string
+	// Rows is about how many rows the file will have, for the size of its buffers; 0: nobody knows.
+	Rows int64
 	// CreatedBy is the footer's created_by; "fast-export" if empty.
 	CreatedBy string
 	Overwrite Overwrite

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"unicode/utf8"
 )
@@ -31,6 +32,8 @@ type output struct {
 }
 
 const outputBuffer = 256 << 10
+
+var outputBuffers = sync.Pool{New: func() any { return new([outputBuffer]byte) }}
 
 // createOutput makes the temp file. It is called ".NAME.tmp-RANDOM" beside the target, is never an existing file or
 // what a link points to, and is readable by its owner alone until it is whole.
@@ -71,7 +74,7 @@ func createOutput(path string, over Overwrite, withHash bool) (*output, error) {
 		return nil, errors.Join(o.failed("create", err), o.discard())
 	}
 	o.write = o.f.Write
-	o.buf = make([]byte, 0, outputBuffer)
+	o.buf = outputBuffers.Get().(*[outputBuffer]byte)[:0]
 	if withHash {
 		o.hash = sha256.New()
 	}
@@ -129,6 +132,9 @@ func (o *output) finish() (err error) {
 	}()
 	if err := o.flush(); err != nil {
 		return err
+	}
+	if cap(o.buf) == outputBuffer {
+		outputBuffers.Put((*[outputBuffer]byte)(o.buf[:outputBuffer]))
 	}
 	o.buf = nil
 	if err := o.chown(); err != nil {

@@ -120,6 +120,7 @@ func (e *leafEncoder) endPage(s *scratch, g *rowGroup) error {
 	c.mu.Unlock()
 	c.counts[encoding]++
 	c.rows += int64(e.rows)
+	e.done += int64(e.rows)
 	c.entries += int64(entries)
 	c.nulls += p.nulls
 	c.bounds.merge(e.order, &e.bounds)

@@ -84,7 +84,7 @@ func randomCuts(r *rand.Rand, rows int) []int {
 }
 
 // A file is a function of its rows and options: not of how they were cut into batches, nor of the number of encoders,
-// nor of the memory for pages. And arrow-go reads the rows that were written.
+// nor of the memory for pages or what was said of the number of rows. And arrow-go reads the rows that were written.
 func TestSameBytesAndSameRows(t *testing.T) {
 	t.Parallel()
 	seed := firstSeed(t)
@@ -103,6 +103,7 @@ func TestSameBytesAndSameRows(t *testing.T) {
 			}{{1, 1 << 30}, {3, 0}, {2, 100_000}} {
 				opt := opt
 				opt.Pool = newPool(t, way.encoders, way.pageMemory)
+				opt.Rows = []int64{0, int64(rows), 10, 1 << 40}[g.IntN(4)]
 				cuts := randomCuts(g.Rand, rows)
 				path := write(t, opt, rec, cuts...)
 				got, err := os.ReadFile(path)
@@ -111,7 +112,7 @@ func TestSameBytesAndSameRows(t *testing.T) {
 				}
 				if i > 0 {
 					if !bytes.Equal(got, first) {
-						t.Fatalf("cut at %v, %d encoders, %d bytes of page memory: other bytes than at first\n%s", cuts, way.encoders, way.pageMemory, s)
+						t.Fatalf("cut at %v, %d encoders, %d bytes of page memory, %d rows expected: other bytes than at first\n%s", cuts, way.encoders, way.pageMemory, opt.Rows, s)
 					}
 					continue
 				}

@@ -1,10 +1,12 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,6 +23,7 @@ type ID string
 type Relation struct {
 	OID    uint32
 	Name   string // qualified and quoted, as SQL writes it
+	Shown  string // the same for people; "": Name
 	Select string // locks it where LOCK TABLE would be refused (a materialized view, a user with column grants only, …);
 	// several relations may share one
 	// Whole says that the server's own scan of a partitioned table reads it: one that was attached after the snapshot would be read too.
@@ -355,9 +358,9 @@ func (s *Snapshot) lock(ctx context.Context, conn *pgx.Conn, worker bool) error 
 	case s.opt.LockTimeout > 0:
 		timeout = fmt.Sprintf("%dms", max(1, s.opt.LockTimeout.Milliseconds()))
 	}
-	if err := exec(ctx, conn, "SET LOCAL lock_timeout = '"+timeout+"'"); err != nil {
-		return err
-	}
+	// All in one message: the server runs them one after the other and stops at the first that fails.
+	statements := []string{"SET LOCAL lock_timeout = '" + timeout + "'"}
+	by := []Relation{{}} // of each statement
 	// LOCK first, then the selects: a select freezes the snapshot.
 	done := map[string]bool{}
 	for _, bySelect := range []bool{false, true} {
@@ -373,16 +376,21 @@ func (s *Snapshot) lock(ctx context.Context, conn *pgx.Conn, worker bool) error 
 			if bySelect {
 				sql = r.Select
 			}
-			if err := exec(ctx, conn, sql); err != nil {
-				var pg *pgconn.PgError
-				if errors.As(err, &pg) && pg.Code == "55P03" {
-					return &LockError{Relation: r.Name, Holders: s.holders(context.WithoutCancel(ctx), r), Err: err}
-				}
-				return fmt.Errorf("lock %s: %w", r.Name, err)
-			}
+			by, statements = append(by, r), append(statements, sql)
 		}
 	}
-	return exec(ctx, conn, "SET LOCAL lock_timeout = 0")
+	statements, by = append(statements, "SET LOCAL lock_timeout = 0"), append(by, Relation{})
+	results, err := conn.PgConn().Exec(ctx, strings.Join(statements, ";")).ReadAll()
+	if err != nil {
+		results = slices.DeleteFunc(results, func(res *pgconn.Result) bool { return res.Err != nil })
+		r := by[min(len(results), len(by)-1)]
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "55P03" {
+			return &LockError{Relation: cmp.Or(r.Shown, r.Name), Holders: s.holders(context.WithoutCancel(ctx), r), Err: err}
+		}
+		return fmt.Errorf("lock %s: %w", cmp.Or(r.Shown, r.Name), err)
+	}
+	return nil
 }
 
 // holders describes the sessions whose locks are in our way.

@@ -11,7 +11,9 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strings"
+	"sync"
 	"time"
 
 	"fast-export/internal/export"
@@ -434,7 +436,7 @@ func (o *exportOptions) export(ctx context.Context, a *app, f *flags) error {
 	return b.locate(o.runAndTell(ctx, a, cfg))
 }
 
-// allProblems tells what is wrong in a batch file, and beside it what the server finds wrong in the entries that are right in themselves.
+// allProblems tells what is wrong in a batch file, and beside it what the server finds wrong in the entries of which it can be asked.
 func (o *exportOptions) allProblems(ctx context.Context, a *app, cfg export.Config, b *batch) error {
 	if len(cfg.Jobs) == 0 {
 		return b.err()
@@ -516,8 +518,12 @@ func (a *app) display(mode string, quiet bool) *progress.Display {
 func tuneGC(getenv func(string) string, memory int64) (undo func()) {
 	undos := []func(){}
 	if getenv("GOGC") == "" {
-		old := debug.SetGCPercent(15)
-		undos = append(undos, func() { debug.SetGCPercent(old) })
+		old := debug.SetGCPercent(garbagePercent)
+		stop := followHeap()
+		undos = append(undos, func() {
+			stop()
+			debug.SetGCPercent(old)
+		})
 	}
 	if getenv("GOMEMLIMIT") == "" {
 		// A soft limit: nearing it, the collector runs more often.
@@ -531,14 +537,36 @@ func tuneGC(getenv func(string) string, memory int64) (undo func()) {
 	}
 }
 
-// relaxGC lets the collector wait for a heap of twice the size again, and returns what undoes it: a listing only grows, so that at
-// 15 % its first 20 MB are gone through twenty times over. GOGC wins.
-func relaxGC(getenv func(string) string) (undo func()) {
-	if getenv("GOGC") != "" {
-		return func() {}
+// How much garbage there may be: a share of the heap, and so much in any case. A heap of a few MiB would else be gone through every few
+// hundred KiB, which cost a batch of small files a third of its CPU.
+const (
+	garbagePercent = 15
+	garbageBytes   = 10 << 20
+)
+
+// followHeap sets, whenever the collector has run, the share of garbage that a heap of the present size may have, until stop is called.
+func followHeap() (stop func()) {
+	var mu sync.Mutex
+	stopped := false
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}} // as the last run found it
+	type dead struct{ _ *int }
+	var next func(*dead)
+	next = func(*dead) {
+		mu.Lock()
+		defer mu.Unlock()
+		if stopped {
+			return
+		}
+		metrics.Read(live)
+		debug.SetGCPercent(max(garbagePercent, int(garbageBytes*100/max(live[0].Value.Uint64(), 1<<20))))
+		runtime.SetFinalizer(&dead{}, next) // which the next run finds
 	}
-	old := debug.SetGCPercent(100)
-	return func() { debug.SetGCPercent(old) }
+	next(nil)
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		stopped = true
+	}
 }
 
 // runtimeBytes is what connections, goroutines and encoders take beside the rows and pages that --memory counts.

@@ -127,7 +127,7 @@ func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snaps
 		for _, l := range t.Lock {
 			if !seen[l.OID] {
 				seen[l.OID] = true
-				rel := snapshot.Relation{OID: l.OID, Name: l.Ident(), Held: l.Lock == chunker.LockByParent, Whole: t.Relation.Kind != chunker.PartitionedTable}
+				rel := snapshot.Relation{OID: l.OID, Name: l.Ident(), Shown: l.String(), Held: l.Lock == chunker.LockByParent, Whole: t.Relation.Kind != chunker.PartitionedTable}
 				if l.Lock == chunker.LockBySelect {
 					rel.Select = t.LockSelect
 				}
@@ -328,7 +328,7 @@ func (j *job) writerOptions(r *run) parquetw.Options {
 	kv = append(kv, parquetw.KeyValue{Key: "fast-export:server_version", Value: j.server},
 		parquetw.KeyValue{Key: "fast-export:version", Value: r.cfg.Version})
 	return parquetw.Options{
-		Schema: j.types.Schema, Metadata: kv, RowGroupRows: j.RowGroupRows, RowGroupBytes: j.RowGroupBytes, Compression: j.Compression,
+		Schema: j.types.Schema, Metadata: kv, RowGroupRows: j.RowGroupRows, RowGroupBytes: j.RowGroupBytes, Rows: j.plan.EstRows, Compression: j.Compression,
 		Encodings: j.encodings, Priors: j.priors, Bloom: j.Bloom, SortedBy: j.SortedBy,
 		CreatedBy: "fast-export " + r.cfg.Version, Overwrite: j.Overwrite, Pool: r.pool, Hash: r.cfg.Hash,
 	}
