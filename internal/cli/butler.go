@@ -179,7 +179,6 @@ func (o *butlerOptions) butler(ctx context.Context, a *app, f *flags) error {
 		}
 	})
 	defer tuneGC(a.Getenv, o.memory)()
-	c.Listing = func() func() { return relaxGC(a.Getenv) }
 	if o.dryRun {
 		c.Options.Log = a.logger(a.Stderr, o.logLevel)
 		c.Options.FullDataID = true

@@ -30,7 +30,6 @@ type Catalog struct {
 	Manifest    string // where a manifest is to be written by the caller, which must not be in the repository either; "": none
 	Version     string
 	Progress    progress.Reporter    // nil: silent
-	Listing     func() (undo func()) // called before datasets are listed, and what it gives when they are; nil: nothing is
 }
 
 // CatalogResult is what ExtractCatalog did.
@@ -80,7 +79,7 @@ func ExtractCatalog(ctx context.Context, c Catalog) (_ *CatalogResult, err error
 		rows, done = p.Rows, p.Done
 	}
 	c.Progress.Report(progress.Phase{Name: "listing datasets"})
-	e, err := c.open(ctx, o)
+	e, err := butler.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +157,7 @@ func ListCatalog(ctx context.Context, c Catalog) (*butler.Extraction, error) {
 			return nil, err
 		}
 	}
-	e, err := c.open(ctx, c.Options)
+	e, err := butler.Open(ctx, c.Options)
 	if err != nil {
 		return nil, err
 	}
@@ -166,14 +165,6 @@ func ListCatalog(ctx context.Context, c Catalog) (*butler.Extraction, error) {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
-}
-
-// open lists the datasets.
-func (c Catalog) open(ctx context.Context, o butler.Options) (*butler.Extraction, error) {
-	if c.Listing != nil {
-		defer c.Listing()()
-	}
-	return butler.Open(ctx, o)
 }
 
 // checkFiles finds out before anything is read whether the output can be written, and is not what is read.
