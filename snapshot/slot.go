@@ -128,6 +128,9 @@ func createSlot(ctx context.Context, pinned *pgx.ConnConfig, coord *pgx.Conn, se
 			return nil, context.Cause(ctx)
 		}
 		e := &SlotError{Name: opt.Name, Reason: err.Error(), Err: err}
+		if pg != nil && (pg.Code == "58P01" || strings.Contains(pg.Message, "_PG_output_plugin_init")) {
+			e.Reason = fmt.Sprintf("the server has no output plugin %s (--plugin)", opt.Plugin)
+		}
 		if wait.Err() != nil || pg != nil && pg.Code == "57014" {
 			e.Reason = fmt.Sprintf("not done within %s", opt.Timeout)
 			e.Waiting = writers(context.WithoutCancel(ctx), coord)

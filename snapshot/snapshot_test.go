@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"fast-export/internal/pgtest"
 )
@@ -296,15 +297,17 @@ func TestImportErrorOfAGermanServer(t *testing.T) {
 
 func TestLockTimeoutNamesTheHolder(t *testing.T) {
 	dsn := pgtest.Database(t)
-	pgtest.Exec(t, dsn, "CREATE TABLE t (i int)")
+	pgtest.Exec(t, dsn, "CREATE TABLE a (i int)", "CREATE TABLE t (i int)", "CREATE TABLE z (i int)")
 	holder := pgtest.Connect(t, dsn)
 	if _, err := holder.Exec(t.Context(), "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE"); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Open(t.Context(), config(t, dsn), Options{LockTimeout: 100 * time.Millisecond, Prepare: of(false, "t")})
-	var lock *LockError
-	if !errors.As(err, &lock) || len(lock.Holders) != 1 || !strings.Contains(lock.Holders[0], fmt.Sprint("pid ", holder.PgConn().PID())) {
-		t.Errorf("got %v, want a *LockError that names pid %d", err, holder.PgConn().PID())
+	for _, noLock := range []bool{false, true} {
+		_, err := Open(t.Context(), config(t, dsn), Options{LockTimeout: 100 * time.Millisecond, Prepare: of(noLock, "a", "t", "z")})
+		var lock *LockError
+		if !errors.As(err, &lock) || lock.Relation != "t" || len(lock.Holders) != 1 || !strings.Contains(lock.Holders[0], fmt.Sprint("pid ", holder.PgConn().PID())) {
+			t.Errorf("got %v, want a *LockError of t that names pid %d", err, holder.PgConn().PID())
+		}
 	}
 }
 
@@ -578,6 +581,16 @@ func TestSlot(t *testing.T) {
 	s.Close(t.Context())
 	waitFor(t, dsn, "SELECT count(*) = 0 FROM pg_replication_slots")
 
+	for _, plugin := range []string{"no_such_plugin", "dict_snowball"} { // a library that is not there, one that is no plugin
+		_, err := Open(t.Context(), config(t, dsn), Options{Slot: Slot{Name: "s5", Plugin: plugin}, Prepare: prepare})
+		if want := "create replication slot s5: the server has no output plugin " + plugin + " (--plugin)"; !errors.As(err, &se) || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		if got := slots(t, dsn); got != "" {
+			t.Errorf("slots %q behind an unknown plugin", got)
+		}
+	}
+
 	// Creation waits for a write transaction; our deadline names it, and nothing is left.
 	writer := pgtest.Connect(t, dsn)
 	if _, err := writer.Exec(t.Context(), "BEGIN; INSERT INTO t VALUES (0)"); err != nil {
@@ -596,6 +609,101 @@ func TestSlot(t *testing.T) {
 	_, err = Open(t.Context(), config(t, strings.Replace(dsn, "user=postgres", "user=plain", 1)), Options{Slot: Slot{Name: "s4"}, Prepare: prepare})
 	if !errors.As(err, &se) || !strings.Contains(se.Reason, "REPLICATION") {
 		t.Errorf("no REPLICATION: got %v", err)
+	}
+}
+
+// What a slot needs and the server lacks is named before anything is tried.
+func TestSlotImpossible(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		settings []string
+		use      []string
+		want     string
+	}{
+		{[]string{"wal_level = replica"}, nil, "the server's wal_level is replica, not logical"},
+		{[]string{"wal_level = logical", "max_replication_slots = 1"}, []string{"SELECT pg_create_physical_replication_slot('other')"}, "all 1 replication slots are taken (max_replication_slots)"},
+		{[]string{"wal_level = logical", "max_wal_senders = 0"}, nil, "all 0 walsenders are taken (max_wal_senders)"},
+	} {
+		srv := pgtest.Start(t, pgtest.Config{Settings: c.settings})
+		dsn := srv.Database(t)
+		pgtest.Exec(t, dsn, append([]string{"CREATE TABLE t (i int)"}, c.use...)...)
+		_, err := Open(t.Context(), config(t, dsn), Options{Slot: Slot{Name: "s"}, Prepare: of(false, "t")})
+		var se *SlotError
+		if !errors.As(err, &se) || se.Reason != c.want {
+			t.Errorf("%v: got %v, want %s", c.settings, err, c.want)
+		}
+	}
+}
+
+// A server that speaks the protocol and is not Postgres is refused by its name, an old Postgres by its version.
+func TestOtherServers(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]string{
+		"CockroachDB CCL v23.1.11 (x86_64-pc-linux-gnu)":                             "the server is CockroachDB, not PostgreSQL",
+		"PostgreSQL 8.0.2 on i686-pc-linux-gnu, compiled by GCC, Redshift 1.0.61678": "the server is Amazon Redshift, not PostgreSQL",
+		"PostgreSQL 11.2-YB-2.20.1.0-b0 on x86_64-pc-linux-gnu":                      "the server is YugabyteDB, not PostgreSQL",
+		"PostgreSQL 9.4.26 (Greenplum Database 6.25.3 build commit:5f)":              "the server is Greenplum, not PostgreSQL",
+		"PostgreSQL 14.0 on x86_64-pc-linux-gnu (Materialize 0.84.0)":                "the server is Materialize, not PostgreSQL",
+		"Something 1.0": "the server is something else, not PostgreSQL",
+		"PostgreSQL 11.22 on x86_64-pc-linux-gnu, compiled by gcc": "the server is PostgreSQL 11.22, older than 12, not PostgreSQL",
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer conn.Close()
+			pretend(conn, version)
+		}()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		_, err = Open(t.Context(), config(t, "host=127.0.0.1 user=u sslmode=disable port="+port), Options{})
+		l.Close()
+		var other *NotPostgresError
+		if !errors.As(err, &other) || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), version) {
+			t.Errorf("%s: got %v", version, err)
+		}
+	}
+}
+
+// pretend answers as a server of that version, to the questions of who it is.
+func pretend(conn net.Conn, version string) {
+	b := pgproto3.NewBackend(conn, conn)
+	if _, err := b.ReceiveStartupMessage(); err != nil {
+		return
+	}
+	b.Send(&pgproto3.AuthenticationOk{})
+	b.Send(&pgproto3.ParameterStatus{Name: "standard_conforming_strings", Value: "on"})
+	b.Send(&pgproto3.ParameterStatus{Name: "client_encoding", Value: "UTF8"})
+	b.Send(&pgproto3.BackendKeyData{ProcessID: 1, SecretKey: []byte{0, 0, 0, 1}})
+	b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+	for b.Flush() == nil {
+		msg, err := b.Receive()
+		if err != nil {
+			return
+		}
+		q, ok := msg.(*pgproto3.Query)
+		if !ok {
+			return
+		}
+		row := []string{version}
+		if strings.Contains(q.String, "server_version_num") {
+			row = []string{"11.22", "110022", "2026-01-01 00:00:00+00", "f"}
+		}
+		oids := []uint32{25, 23, 25, 16}
+		var fields []pgproto3.FieldDescription
+		var values [][]byte
+		for i, v := range row {
+			fields = append(fields, pgproto3.FieldDescription{Name: []byte("c"), DataTypeOID: oids[i], DataTypeSize: -1, TypeModifier: -1})
+			values = append(values, []byte(v))
+		}
+		b.Send(&pgproto3.RowDescription{Fields: fields})
+		b.Send(&pgproto3.DataRow{Values: values})
+		b.Send(&pgproto3.CommandComplete{CommandTag: []byte("SELECT 1")})
+		b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
 	}
 }
 

@@ -26,9 +26,9 @@ type batch struct {
 	file     string
 	conn     settings                  // what connection: says; never a password
 	parallel int                       // what defaults: says, 0 for nothing
-	jobs     []export.Job              // those of its entries that are right, in the file's order
+	jobs     []export.Job              // those of which the server can be asked, in the file's order; without Out where the entry is wrong
 	places   []place                   // of the jobs' entries
-	outs     []out                     // of all entries that say theirs, right or not
+	outs     []out                     // of all entries, right or not
 	columns  map[string]map[string]int // lines of the columns that types and encodings of defaults: name
 	problems []problem
 }
@@ -38,7 +38,7 @@ type out struct {
 	path string
 	over parquetw.Overwrite
 	line int
-	job  int // its index, or -1 of an entry that is not right
+	job  int // its index, or -1 of an entry of which the server cannot be asked
 }
 
 // place is where an entry stands.
@@ -239,12 +239,13 @@ type batchReader struct {
 	changed  func(flag string) bool
 	getenv   func(string) string
 	defaults map[string]pair
-	told     int // problems, also those that were told before
+	within   string   // the key of an entry that is being read
+	told     []string // the problems' keys, those of the entry for what is within them; also of problems that were told before
 }
 
 // problem notes one; an alias can bring the same one several times.
 func (r *batchReader) problem(line int, key, format string, args ...any) {
-	r.told++
+	r.told = append(r.told, cmp.Or(r.within, key))
 	p := problem{line: line, key: key, text: fmt.Sprintf(format, args...)}
 	if !slices.Contains(r.problems, p) {
 		r.problems = append(r.problems, p)
@@ -410,22 +411,27 @@ func (r *batchReader) entries(p pair) {
 	if len(n.Content) == 0 {
 		r.problem(p.line, p.key, "the list is empty: there is nothing to export")
 	}
-	inDefaults := r.told
+	inDefaults := len(r.told)
 	for i, e := range n.Content {
-		before := r.told
+		before := len(r.told)
 		job, at := r.entry(e, i+1)
 		o := out{job.Out, job.Overwrite, at.keys["out"], -1}
-		if r.told == before && inDefaults == 0 {
+		wrong := r.told[before:]
+		if inDefaults == 0 && !slices.ContainsFunc(wrong, func(key string) bool { return !slices.Contains(ownAffairs, key) }) {
+			if len(wrong) > 0 {
+				job.Out = ""
+			}
 			o.job = len(r.jobs)
 			r.jobs, r.places = append(r.jobs, job), append(r.places, at)
 		}
-		if job.Out != "" {
-			r.outs = append(r.outs, o)
-		}
+		r.outs = append(r.outs, o)
 	}
 }
 
-// entry reads one export. The job is of use only if that told no problem.
+// ownAffairs are keys that say nothing of what is read: whatever is wrong with them, the server's answer is the same.
+var ownAffairs = []string{"out", "overwrite", "no_clobber", "compression", "row_group_size", "row_group_bytes", "parallel"}
+
+// entry reads one export. Where that told a problem the job lacks what its key says.
 func (r *batchReader) entry(n *yaml.Node, number int) (export.Job, place) {
 	at := place{line: n.Line, keys: map[string]int{}, chunk: map[string]int{}, columns: map[string]map[string]int{}}
 	m := resolved(n)
@@ -456,6 +462,7 @@ func (r *batchReader) entry(n *yaml.Node, number int) (export.Job, place) {
 	d := draft{Job: r.base}
 	replacing, levels := r.overwriteLevel(own)
 	for _, k := range entryKeys {
+		r.within = k.name
 		switch p, given := own[k.name]; {
 		case k.name == "overwrite" || k.name == "no_clobber":
 			if p, given := replacing[k.name]; given {
@@ -484,6 +491,7 @@ func (r *batchReader) entry(n *yaml.Node, number int) (export.Job, place) {
 			}
 		}
 	}
+	r.within = ""
 	for _, key := range []string{"size", "count", "bounds"} {
 		if line := at.chunk[key]; line > 0 && r.changed("gentle") {
 			r.problem(line, key, "--gentle is one connection and one scan of a table: it goes with no chunks of a size, a number or bounds")
@@ -698,8 +706,17 @@ func (b *batch) checkOutputs() {
 	var jobs []export.Job
 	var places []place
 	for _, j := range b.outs {
+		if j.job >= 0 {
+			jobs, places = append(jobs, b.jobs[j.job]), append(places, b.places[j.job])
+		}
+		if j.path == "" {
+			continue // missing, or wrong in itself
+		}
 		wrong := func(text string, err error) {
 			b.problems = append(b.problems, problem{j.line, "out", text, err})
+			if j.job >= 0 {
+				jobs[len(jobs)-1].Out = ""
+			}
 		}
 		o := look(j.path, j.line)
 		twin := seen[o.path]
@@ -721,8 +738,6 @@ func (b *batch) checkOutputs() {
 			wrong(quoteArg(j.path)+" is this batch file", nil)
 		case err != nil:
 			wrong(reasonOf(err), err)
-		case j.job >= 0:
-			jobs, places = append(jobs, b.jobs[j.job]), append(places, b.places[j.job])
 		}
 	}
 	b.jobs, b.places = jobs, places

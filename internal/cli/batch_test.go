@@ -653,12 +653,14 @@ func TestBatchOutputs(t *testing.T) {
 	if got := problemLines(b); !slices.Equal(got, want) {
 		t.Errorf("got\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
 	}
-	var outs []string
+	var outs []string // of the others the server is asked, without an output
 	for _, j := range b.jobs {
-		outs = append(outs, filepath.Base(j.Out))
+		if j.Out != "" {
+			outs = append(outs, filepath.Base(j.Out))
+		}
 	}
-	if !slices.Equal(outs, []string{"a.parquet", "b.parquet", "there.parquet", "fine.parquet"}) || len(b.places) != 4 {
-		t.Errorf("left are %q", outs)
+	if !slices.Equal(outs, []string{"a.parquet", "b.parquet", "there.parquet", "fine.parquet"}) || len(b.jobs) != 11 || len(b.places) != 11 {
+		t.Errorf("left are %q of %d", outs, len(b.jobs))
 	}
 
 	// What can't be written alone has the code of outputs.
@@ -793,9 +795,31 @@ func FuzzBatch(f *testing.F) {
 			}
 		}
 		for _, j := range b.jobs {
-			if j.Out == "" || (j.SQL == "") == (j.Table == "") || j.RowGroupRows < 1 {
+			if j.Out == "" && len(b.problems) == 0 || (j.SQL == "") == (j.Table == "") || j.RowGroupRows < 1 {
 				t.Errorf("incomplete: %+v", j)
 			}
 		}
 	})
+}
+
+// Relative paths are relative to where the user stands, not to where the file is.
+func TestBatchRelativePaths(t *testing.T) {
+	there, here := t.TempDir(), t.TempDir()
+	for _, dir := range []string{filepath.Join(there, "theirs"), filepath.Join(here, "mine")} {
+		if err := os.Mkdir(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(there, "b.yaml")
+	if err := os.WriteFile(file, []byte("- {table: t, out: mine/a.parquet}\n- {table: t, out: theirs/b.parquet}\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(here)
+	b, err := readBatch(file, withDefaults(), flagged(), batchEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.jobs[0].Out != "mine/a.parquet" || len(b.problems) != 1 || b.problems[0].line != 2 || !strings.Contains(b.problems[0].text, "directory theirs: no such file or directory") {
+		t.Errorf("got %+v, %+v", b.jobs, b.problems)
+	}
 }

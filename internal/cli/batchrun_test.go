@@ -275,6 +275,19 @@ func TestBatchProblemsOfServerAndFile(t *testing.T) {
 - {table: t, out: DIR/c, types: {yy: text}}
 - {table: t, out: DIR/d, bloom: [xx]}
 `, []string{"1: table: relation nonesuch", `6: types: a type is given for column "zz"`, `7: types: a type is given for column "yy"`, "8: bloom: "}, codeRelation)
+	// The server is asked of an entry too whose own fault has nothing to do with what is read, and of no other.
+	check("own affairs", `- {table: one, out: DIR/a, compression: zip}
+- {table: two}
+- {table: t, where: oops, out: DIR/b, row_group_size: none, overwrite: true, no_clobber: true, parallel: 0}
+- {table: t, out: DIR/c}
+- {table: t, columns: [nope], out: DIR/c}
+- {table: secret, colums: [id], out: DIR/d}
+- {table: secret, types: {out: potato}, out: DIR/e}
+- {table: secret, out: [1]}
+`, []string{
+		"1: compression: ", "1: table: relation one", "2: out: missing", "2: table: relation two", "3: row_group_size: ", "3: parallel: ", "3: no_clobber: ",
+		"3: where: ", "5: out: ", "5: columns: column nope", "6: colums: unknown key", "7: out: \"potato\"", "8: out: is a list", "8: table: no permission",
+	}, codeUsage)
 	// The output of an entry that is wrong otherwise counts.
 	check("output of a wrong entry", "- {table: t, out: DIR/a, nope: 1}\n- {table: t, out: DIR/a}\n", []string{"1: nope: unknown key", "2: out: "}, codeUsage)
 	// One entry has its lines too.

@@ -312,6 +312,7 @@ func TestSignals(t *testing.T) {
 func TestWarningsAndProgress(t *testing.T) {
 	do := func(_ context.Context, c export.Config) (*export.Result, error) {
 		c.Progress.Report(progress.Warning{Text: "rows of f are not in the snapshot"})
+		c.Progress.Report(progress.Plan{Files: 1})
 		c.Log.Warn("chunk redone", "chunk", 3)
 		c.Log.Info("hidden")
 		return &export.Result{Files: []export.File{{Path: "o"}}}, nil

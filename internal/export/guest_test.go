@@ -243,12 +243,20 @@ func TestRestartedRunIsOne(t *testing.T) {
 		if strings.Contains(w, "sequence") {
 			sequences++
 		}
-		if strings.Contains(w, "starting again") {
+		if strings.Contains(w, "starting again with a new snapshot, "+timesLeft(cfg.Restarts-1)) {
 			again++
 		}
 	}
 	if sequences != 2 || again != 1 {
 		t.Errorf("warnings %q, want those of both attempts", res.Warnings)
+	}
+}
+
+func TestTimesLeft(t *testing.T) {
+	for n, want := range []string{"for the last time", "1 more time at most after that", "2 more times at most after that"} {
+		if got := timesLeft(n); got != want {
+			t.Errorf("%d: %s, want %s", n, got, want)
+		}
 	}
 }
 

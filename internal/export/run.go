@@ -77,12 +77,23 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 			}
 			return res, err
 		}
-		text := fmt.Sprintf("%v; starting again with a new snapshot, %d more times at most", err, left-1)
+		text := fmt.Sprintf("%v; starting again with a new snapshot, %s", err, timesLeft(left-1))
 		warnings = append(warnings, text)
 		if cfg.Progress != nil {
 			cfg.Progress.Report(progress.Warning{Text: text})
 		}
 	}
+}
+
+// timesLeft says how often a run may start over after this time.
+func timesLeft(n int) string {
+	switch n {
+	case 0:
+		return "for the last time"
+	case 1:
+		return "1 more time at most after that"
+	}
+	return fmt.Sprintf("%d more times at most after that", n)
 }
 
 // runOnce makes one attempt, and tells what it warned of.

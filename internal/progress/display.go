@@ -256,10 +256,18 @@ func (d *Display) step() {
 	}
 }
 
+// last shows how far it came. Of a run that did not come to its plan there is nothing to show but the error that follows.
 func (d *Display) last() {
 	f := d.figures(time.Now(), true)
+	begun := d.plan.Load() != nil || f.rows > 0
 	switch d.opt.Mode {
 	case Bar:
+		if !begun {
+			_ = d.bar.Exit()
+			fmt.Fprint(d.opt.Out, overBar)
+			d.bar = nil
+			return
+		}
 		d.draw(f)
 		if f.files > 0 && f.files == int64(f.plan.Files) {
 			_ = d.bar.Finish()
@@ -268,7 +276,9 @@ func (d *Display) last() {
 		fmt.Fprintln(d.opt.Out)
 		d.bar = nil // what comes after is lines below it
 	case Plain:
-		d.line(f.plain())
+		if begun {
+			d.line(f.plain())
+		}
 	case JSON:
 		d.json(f.json("end"))
 	}

@@ -79,6 +79,23 @@ func TestPresentRateIsOfTheLastSeconds(t *testing.T) {
 }
 
 // A run that begins again, with a Plan of its own, counts what came since, save the bytes that were sent.
+// Of a run that failed before its plan there is nothing to show, on a terminal either.
+func TestNothingBeforeThePlan(t *testing.T) {
+	for _, mode := range []Mode{Plain, Bar} {
+		var out bytes.Buffer
+		d := New(Options{Mode: mode, Out: &out, Width: 80, Every: time.Hour})
+		d.Report(Phase{Name: "connecting"})
+		d.Close()
+		seen := out.String()
+		if at := strings.LastIndex(seen, overBar); at >= 0 {
+			seen = seen[at+len(overBar):]
+		}
+		if strings.TrimSpace(seen) != "" {
+			t.Errorf("mode %v: %q", mode, out.String())
+		}
+	}
+}
+
 func TestSecondPlanCountsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
