@@ -29,7 +29,7 @@ type Catalog struct {
 	TempDir     string // for finished pages beyond the budget; "": beside Out
 	Manifest    string // where a manifest is to be written by the caller, which must not be in the repository either; "": none
 	Version     string
-	Progress    progress.Reporter    // nil: silent
+	Progress    progress.Reporter // nil: silent
 }
 
 // CatalogResult is what ExtractCatalog did.

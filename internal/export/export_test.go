@@ -747,6 +747,10 @@ func TestNothingLeftOnFailure(t *testing.T) {
 	if _, err := Run(t.Context(), groups); !errors.As(err, &rg) {
 		t.Errorf("40,000 row groups by the estimate: got %v", err)
 	}
+	groups = config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t), "t.parquet"), RowGroupBytes: 1})
+	if got, err := DryRun(t.Context(), groups); err != nil || !strings.Contains(strings.Join(got.Warnings, "\n"), "in row groups of 1 B may be more than Parquet's 32,767") {
+		t.Errorf("row groups of a byte: %v, %v", got, err)
+	}
 	pgtest.Exec(t, dsn, "CREATE TABLE u AS SELECT k AS i FROM generate_series(1, 33000) k", "UPDATE pg_class SET reltuples = 10 WHERE relname = 'u'")
 	exact := config(t, dsn, Job{SQL: "SELECT i FROM u LIMIT 32768", Out: filepath.Join(outDir(t), "u.parquet"), RowGroupRows: 1})
 	if _, err := Run(t.Context(), exact); err == nil || !strings.Contains(err.Error(), "32,767") && !strings.Contains(err.Error(), "32767") {

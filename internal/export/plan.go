@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -255,6 +256,11 @@ func (r *run) planJob(ctx context.Context, conn *pgx.Conn, known *chunker.Catalo
 	}
 	if j.RowGroupRows > 0 && (p.EstRows+j.RowGroupRows-1)/j.RowGroupRows > parquetw.MaxRowGroups {
 		return &RowGroupsError{Path: j.Out, EstRows: p.EstRows, GroupRows: j.RowGroupRows}
+	}
+	// Bytes are estimated less well than rows: no reason to refuse.
+	if j.RowGroupBytes > 0 && p.EstBytes/j.RowGroupBytes > parquetw.MaxRowGroups {
+		r.warnOf(j, fmt.Sprintf("about %s in row groups of %s may be more than Parquet's 32,767, with which the file would fail: let a row group have more bytes",
+			humanize.IBytes(uint64(p.EstBytes)), humanize.IBytes(uint64(j.RowGroupBytes))))
 	}
 	cols := make([]typemap.Column, len(p.Columns))
 	for i, c := range p.Columns {
