@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -51,7 +52,8 @@ func ReadCatalog(ctx context.Context, q Querier, targets []*Target) (*Catalog, e
 	})
 }
 
-// ask fills a catalog in a savepoint. It stays empty if the server refuses.
+// ask fills a catalog in a savepoint. It stays empty if the server refuses: then each asks for itself, and has its own error. What is no
+// verdict on the question, as that somebody ended it or the session, is an error of ask.
 func ask(ctx context.Context, q Querier, fill func(*Catalog) error) (*Catalog, error) {
 	if err := run(ctx, q, "SAVEPOINT catalog"); err != nil {
 		return nil, err
@@ -62,7 +64,7 @@ func ask(ctx context.Context, q Querier, fill func(*Catalog) error) (*Catalog, e
 	switch {
 	case err == nil:
 		return c, run(ctx, q, "RELEASE SAVEPOINT catalog")
-	case errors.As(err, &pg):
+	case errors.As(err, &pg) && !slices.Contains([]string{"08", "53", "57", "58", "XX"}, pg.Code[:min(2, len(pg.Code))]):
 		return newCatalog(), errors.Join(run(ctx, q, "ROLLBACK TO SAVEPOINT catalog"), run(ctx, q, "RELEASE SAVEPOINT catalog"))
 	}
 	return nil, err
@@ -101,14 +103,15 @@ func (c *Catalog) readServer(ctx context.Context, q Querier) error {
 
 // readTrees reads the trees that are not there yet.
 func (c *Catalog) readTrees(ctx context.Context, q Querier, roots []treeRoot, sizes bool) error {
+	var missing []treeRoot
 	var oids, children []string
 	for _, r := range roots {
-		if _, ok := c.trees[r]; !ok {
-			c.trees[r] = nil
+		if _, ok := c.trees[r]; !ok && !slices.Contains(missing, r) {
+			missing = append(missing, r)
 			oids, children = append(oids, fmt.Sprint(r.OID)), append(children, fmt.Sprint(r.Children))
 		}
 	}
-	if len(oids) == 0 {
+	if len(missing) == 0 {
 		return nil
 	}
 	type member struct {
@@ -117,11 +120,17 @@ func (c *Catalog) readTrees(ctx context.Context, q Querier, roots []treeRoot, si
 		facts
 	}
 	all, err := collect(ctx, q, treesQuery, pgx.RowToStructByPos[member], textArray(oids), textArray(children), fmt.Sprint(sizes))
+	if err != nil {
+		return err
+	}
+	for _, r := range missing {
+		c.trees[r] = nil // also where there is nothing
+	}
 	for _, m := range all {
 		root := treeRoot{m.Root, m.Children}
 		c.trees[root] = append(c.trees[root], m.facts)
 	}
-	return err
+	return nil
 }
 
 // readColumns reads the columns of the relations of which they are not there yet.
@@ -138,12 +147,16 @@ func (c *Catalog) readColumns(ctx context.Context, q Querier, relations []uint32
 	if err != nil {
 		return err
 	}
+	found := map[uint32][]column{}
 	for i := range all {
 		col, relation := all[i].column, all[i].Relation
 		if col.Name, err = columnName(col.Name); err != nil {
 			return fmt.Errorf("column %d of relation %d: its name: %w", col.Attnum, relation, err)
 		}
-		c.columns[relation] = append(c.columns[relation], col)
+		found[relation] = append(found[relation], col)
+	}
+	for _, relation := range missing {
+		c.columns[relation] = found[relation]
 	}
 	return nil
 }
@@ -158,25 +171,27 @@ func (c *Catalog) readAttributes(ctx context.Context, q Querier, relations []uin
 	if err != nil {
 		return err
 	}
+	found := map[uint32][]attribute{}
 	for _, a := range all {
 		if a.Name, err = columnName(a.Name); err != nil {
 			return fmt.Errorf("column %d of relation %d: its name: %w", a.Attnum, a.Relation, err)
 		}
-		c.attributes[a.Relation] = append(c.attributes[a.Relation], a)
+		found[a.Relation] = append(found[a.Relation], a)
+	}
+	for _, relation := range missing {
+		c.attributes[relation] = found[relation]
 	}
 	return nil
 }
 
-// notIn are the keys that known has not, each once; from then on it has them.
+// notIn are the keys that known has not, each once.
 func notIn[V any](known map[uint32][]V, keys []uint32) []uint32 {
-	var missing []uint32
-	for _, k := range keys {
-		if _, ok := known[k]; !ok {
-			known[k] = nil
-			missing = append(missing, k)
-		}
-	}
-	return missing
+	missing := slices.DeleteFunc(slices.Clone(keys), func(k uint32) bool {
+		_, ok := known[k]
+		return ok
+	})
+	slices.Sort(missing)
+	return slices.Compact(missing)
 }
 
 // named is what is known of a relation that was asked for by name.

@@ -110,13 +110,16 @@ func lockTable(refs []RelationRef) string {
 // *RowSecurityError, *UnsupportedRelationError; anything else is the
 // connection's or the server's own.
 func Resolve(ctx context.Context, q Querier, req Request) (*Target, error) {
-	targets, errs := ResolveAll(ctx, q, []Request{req})
+	targets, errs, err := ResolveAll(ctx, q, []Request{req})
+	if err != nil {
+		return nil, err
+	}
 	return targets[0], errs[0]
 }
 
 // ResolveAll resolves several requests. Of each it gives a target, or an error as
-// [Resolve] has it.
-func ResolveAll(ctx context.Context, q Querier, reqs []Request) (targets []*Target, errs []error) {
+// [Resolve] has it. err is no request's own: the question for all was not answered.
+func ResolveAll(ctx context.Context, q Querier, reqs []Request) (targets []*Target, errs []error, err error) {
 	targets, errs = make([]*Target, len(reqs)), make([]error, len(reqs))
 	var names []string
 	for i, req := range reqs {
@@ -127,17 +130,18 @@ func ResolveAll(ctx context.Context, q Querier, reqs []Request) (targets []*Targ
 		}
 	}
 	known, err := readNamed(ctx, q, names)
+	if err != nil {
+		return nil, nil, err
+	}
 	for i, t := range targets {
 		if errs[i] == nil {
-			if errs[i] = err; err == nil {
-				errs[i] = t.find(ctx, q, known)
-			}
+			errs[i] = t.find(ctx, q, known)
 		}
 		if errs[i] != nil {
 			targets[i] = nil
 		}
 	}
-	return targets, errs
+	return targets, errs, nil
 }
 
 // find asks the server about a target. known are tables that it was asked about before.

@@ -88,7 +88,7 @@ func freeBytes(dir string) (int64, bool) {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return 0, false
 	}
-	return int64(st.Bavail) * st.Bsize, true
+	return int64(st.Bavail) * int64(st.Bsize), true // other systems have other widths
 }
 
 // A batch beyond the memory limit exists only for one of these reasons, each bounded by itself.

@@ -384,6 +384,9 @@ func (s *Snapshot) lock(ctx context.Context, conn *pgx.Conn, worker bool) error 
 	if err != nil {
 		results = slices.DeleteFunc(results, func(res *pgconn.Result) bool { return res.Err != nil })
 		r := by[min(len(results), len(by)-1)]
+		if r.Name == "" { // no lock's own error: the message never ran, or all its locks are there
+			return fmt.Errorf("lock the relations: %w", err)
+		}
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && pg.Code == "55P03" {
 			return &LockError{Relation: cmp.Or(r.Shown, r.Name), Holders: s.holders(context.WithoutCancel(ctx), r), Err: err}

@@ -542,13 +542,14 @@ func tuneGC(getenv func(string) string, memory int64) (undo func()) {
 const (
 	garbagePercent = 15
 	garbageBytes   = 10 << 20
+	leastHeap      = 4 << 20 // of which the runtime takes the share, however small the heap. Source: runtime/mgcpacer.go, defaultHeapMinimum
 )
 
 // followHeap sets, whenever the collector has run, the share of garbage that a heap of the present size may have, until stop is called.
 func followHeap() (stop func()) {
 	var mu sync.Mutex
 	stopped := false
-	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}} // as the last run found it
+	scanned := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/globals:bytes"}, {Name: "/gc/scan/stack:bytes"}} // as the last run found them
 	type dead struct{ _ *int }
 	var next func(*dead)
 	next = func(*dead) {
@@ -557,8 +558,12 @@ func followHeap() (stop func()) {
 		if stopped {
 			return
 		}
-		metrics.Read(live)
-		debug.SetGCPercent(max(garbagePercent, int(garbageBytes*100/max(live[0].Value.Uint64(), 1<<20))))
+		metrics.Read(scanned)
+		all := uint64(0)
+		for _, s := range scanned {
+			all += s.Value.Uint64()
+		}
+		debug.SetGCPercent(max(garbagePercent, int(garbageBytes*100/max(all, leastHeap))))
 		runtime.SetFinalizer(&dead{}, next) // which the next run finds
 	}
 	next(nil)

@@ -28,6 +28,12 @@ func TestGarbageFollowsTheHeap(t *testing.T) {
 	before := percent()
 	undo := tuneGC(func(string) string { return "" }, 1<<30)
 	becomes("a small heap", func(p uint64) bool { return p > garbagePercent })
+	heap := []metrics.Sample{{Name: "/gc/heap/goal:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	becomes("its garbage", func(uint64) bool {
+		metrics.Read(heap)
+		garbage := heap[0].Value.Uint64() - heap[1].Value.Uint64()
+		return garbage > 6<<20 && garbage < 12<<20
+	})
 	large := make([]*[1 << 20]byte, 200)
 	for i := range large {
 		large[i] = new([1 << 20]byte)

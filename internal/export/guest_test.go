@@ -480,27 +480,42 @@ func TestFullPool(t *testing.T) {
 
 // A connection that is lost before the first row is one, not a fault of the statement.
 func TestLostWhilePlanning(t *testing.T) {
-	dsn := pgtest.Database(t)
-	pgtest.Exec(t, dsn, "CREATE TABLE t (i int)")
-	holder, killer := pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
-	if _, err := holder.Exec(t.Context(), "BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE"); err != nil {
-		t.Fatal(err)
-	}
-	var killing sync.WaitGroup
-	defer killing.Wait()
-	killing.Go(func() {
-		for range 1000 {
-			tag, err := killer.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'fast-export' AND wait_event_type = 'Lock' AND datname = current_database()")
-			if err != nil || tag.RowsAffected() > 0 {
-				return
+	for _, c := range []struct{ name, locked, end, want string }{
+		{"waiting for a lock", "t", "pg_terminate_backend", "lost before the first row: FATAL: terminating connection"},
+		{"asking for all tables", "pg_catalog.pg_inherits", "pg_terminate_backend", "lost before the first row: FATAL: terminating connection"},
+		{"cancelled while asking for all tables", "pg_catalog.pg_inherits", "pg_cancel_backend", "canceling statement due to user request"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dsn := pgtest.Database(t)
+			pgtest.Exec(t, dsn, "CREATE TABLE t (i int)")
+			holder, killer := pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
+			if _, err := holder.Exec(t.Context(), "BEGIN; LOCK TABLE "+c.locked+" IN ACCESS EXCLUSIVE MODE"); err != nil {
+				t.Fatal(err)
 			}
-			time.Sleep(10 * time.Millisecond)
-		}
-	})
-	_, err := Run(t.Context(), config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t), "o.parquet")}))
-	var ce *snapshot.ConnectError
-	if !errors.As(err, &ce) || !strings.Contains(err.Error(), "lost before the first row") {
-		t.Errorf("got %v, want a *ConnectError", err)
+			var killing sync.WaitGroup
+			defer killing.Wait()
+			killing.Go(func() {
+				for range 1000 {
+					tag, err := killer.Exec(context.Background(), "SELECT "+c.end+"(pid) FROM pg_stat_activity WHERE application_name = 'fast-export' AND wait_event_type = 'Lock' AND datname = current_database()")
+					if err != nil || tag.RowsAffected() > 0 {
+						return
+					}
+					time.Sleep(10 * time.Millisecond)
+				}
+			})
+			dir := outDir(t)
+			cfg := config(t, dsn, Job{Table: "t", Out: filepath.Join(dir, "a.parquet")})
+			sql, wrong := cfg.Jobs[0], cfg.Jobs[0]
+			sql.Table, sql.SQL, sql.Out = "", "SELECT 1", filepath.Join(dir, "b.parquet")
+			wrong.Columns, wrong.Out = []string{"no"}, filepath.Join(dir, "c.parquet")
+			cfg.Jobs = append(cfg.Jobs, sql, wrong)
+			_, err := Run(t.Context(), cfg)
+			var ce *snapshot.ConnectError
+			var je *JobError
+			if err == nil || errors.As(err, &ce) != (c.end == "pg_terminate_backend") || errors.As(err, &je) || !strings.Contains(err.Error(), c.want) || strings.Count(err.Error(), "\n") > 0 {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -114,7 +116,13 @@ func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snaps
 			Table: j.Table, Columns: j.Columns, Where: j.Where, SQL: j.SQL, RowSecurity: r.cfg.RowSecurity, Chunk: j.Chunk,
 		}
 	}
-	targets, failures := chunker.ResolveAll(ctx, conn, requests)
+	targets, failures, err := chunker.ResolveAll(ctx, conn, requests)
+	if err != nil {
+		return nil, err
+	}
+	if err := lossOf(conn, failures); err != nil {
+		return nil, err
+	}
 	for i, j := range r.jobs {
 		t := targets[i]
 		if failures[i] != nil {
@@ -145,6 +153,27 @@ func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snaps
 	}
 	r.report.Report(phase)
 	return rels, nil
+}
+
+// lossOf is the loss of conn among what failed: no job's own failure then, and a reason to try again. nil while the connection stands.
+func lossOf(conn *pgx.Conn, failures []error) error {
+	if !conn.IsClosed() {
+		return nil
+	}
+	for _, err := range failures {
+		var pg *pgconn.PgError
+		var op net.Error
+		switch {
+		case err == nil:
+		case errors.As(err, &pg):
+			if strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "08") {
+				return err
+			}
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.As(err, &op), pgconn.SafeToRetry(err): // the last is a closed connection
+			return err
+		}
+	}
+	return nil
 }
 
 // alsoWrong makes the plans of the jobs that could be resolved, for their errors alone: what is wrong with others must not hide them.
@@ -179,7 +208,7 @@ func (r *run) wrap(j *job, err error) error {
 
 // plan makes every job's plan inside the snapshot.
 func (r *run) makePlans(ctx context.Context, snap *snapshot.Snapshot) error {
-	var errs []error
+	var errs, failures []error
 	used := map[string]bool{}
 	targets := make([]*chunker.Target, len(r.jobs))
 	for i, j := range r.jobs {
@@ -191,11 +220,14 @@ func (r *run) makePlans(ctx context.Context, snap *snapshot.Snapshot) error {
 	}
 	for _, j := range r.jobs {
 		if err := r.planJob(ctx, snap.Conn(), known, snap.ServerVersion(), snap.ServerVersionNum(), j, used); err != nil {
-			errs = append(errs, r.wrap(j, err))
+			errs, failures = append(errs, r.wrap(j, err)), append(failures, err)
 			if ctx.Err() != nil || snap.Conn().IsClosed() {
 				break
 			}
 		}
+	}
+	if err := lossOf(snap.Conn(), failures); err != nil {
+		return err
 	}
 	if len(errs) > 0 {
 		return errors.Join(errs...)

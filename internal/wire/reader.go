@@ -19,6 +19,9 @@ import (
 // 0.2 CPU seconds a million rows.
 const bufferSize = 256 << 10
 
+// keepLarge is how many times a buffer that a large row has left behind is filled anew before it is let go: more may come.
+const keepLarge = 64
+
 // headerSize is a message's type and length. Source: the manual's Message Formats.
 const headerSize = 5
 
@@ -65,6 +68,8 @@ type Reader struct {
 	r, w int       // what was read and not yet handed on
 	left int       // bytes to come of a message that goes to pgconn
 	sink io.Writer // takes the rows; nil: pgconn
+
+	small int // times the buffer was empty since a message needed more than bufferSize
 }
 
 func newReader(src io.Reader, conn io.Writer) *Reader {
@@ -124,8 +129,11 @@ func (r *Reader) need(n int) error {
 	}
 	if r.r == r.w {
 		r.r, r.w = 0, 0
-		if len(r.buf) > bufferSize && n <= bufferSize {
-			r.buf = make([]byte, bufferSize) // let go of what one large row has left behind
+		if r.small++; n > bufferSize {
+			r.small = 0
+		}
+		if len(r.buf) > bufferSize && r.small > keepLarge {
+			r.buf = make([]byte, bufferSize)
 		}
 	}
 	if n > len(r.buf)-r.r {

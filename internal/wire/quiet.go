@@ -1,5 +1,3 @@
-//go:build unix
-
 package wire
 
 import (
@@ -129,7 +127,10 @@ func (c *quietConn) Write(p []byte) (int, error) {
 		if err != nil {
 			return sent, err
 		}
-		sent += n
+		if n > 0 {
+			sent, waited = sent+n, 0
+			continue
+		}
 		time.Sleep(nap)
 		waited += nap
 	}

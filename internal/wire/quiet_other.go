@@ -1,7 +1,0 @@
-//go:build !unix
-
-package wire
-
-import "net"
-
-func quiet(c net.Conn) net.Conn { return c }
