@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"os"
@@ -86,8 +87,9 @@ type openZip struct {
 	path    string
 	file    *os.File
 	members map[string]*zip.File
-	users   int  // datasets open in it
-	cached  bool // among opener.zips
+	users   int             // datasets open in it
+	cached  bool            // among opener.zips
+	sound   map[string]bool // stored members whose checksum was compared
 }
 
 // maxOpenZips is how many zip files are kept open with their directories: neighbouring datasets share one.
@@ -187,14 +189,18 @@ func (o *opener) openMember(loc location, recorded int64) (*datasetFile, error) 
 		if m.CompressedSize64 != m.UncompressedSize64 {
 			return fail(errors.New("the zip file gives a stored member two sizes"))
 		}
-		f.ReaderAt = io.NewSectionReader(z.file, offset, size)
+		stored := io.NewSectionReader(z.file, offset, size)
+		if err := o.checkStored(z, m, stored); err != nil {
+			return fail(err)
+		}
+		f.ReaderAt = stored
 	case zip.Deflate:
 		if size > o.memory {
 			return fail(fmt.Errorf("a compressed member of %d bytes does not fit into memory: give more, or unpack the zip file", size))
 		}
 		unpacked, err := unzip(m, size)
 		if err != nil {
-			return fail(fmt.Errorf("the zip member cannot be unpacked: %w", err))
+			return fail(err)
 		}
 		f.ReaderAt = unpacked
 	default:
@@ -203,19 +209,53 @@ func (o *opener) openMember(loc location, recorded int64) (*datasetFile, error) 
 	return f, nil
 }
 
-// unzip reads a whole member; its checksum is compared at the end.
+// checkStored reads a stored member through, once while its zip file is open, and compares its checksum: pages are then
+// read from it here and there, as Python does only after the same look.
+func (o *opener) checkStored(z *openZip, m *zip.File, stored *io.SectionReader) error {
+	o.mu.Lock()
+	sound := z.sound[m.Name]
+	o.mu.Unlock()
+	if sound {
+		return nil
+	}
+	h := crc32.NewIEEE()
+	if n, err := io.Copy(h, stored); err != nil {
+		return fmt.Errorf("cannot read the zip member: %w", err)
+	} else if n != stored.Size() {
+		return errors.New("the zip file ends within the member: it was damaged")
+	}
+	if err := checkSum(h.Sum32(), m); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	z.sound[m.Name] = true
+	return nil
+}
+
+func checkSum(sum uint32, m *zip.File) error {
+	if sum != m.CRC32 {
+		return fmt.Errorf("the zip member has the checksum (CRC-32) %08x and the zip file's directory says %08x: it was damaged", sum, m.CRC32)
+	}
+	return nil
+}
+
+// unzip reads a whole member and compares its checksum, which archive/zip does not where the directory's is 0.
 func unzip(m *zip.File, size int64) (sliceReader, error) {
 	r, err := m.Open()
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the zip member cannot be unpacked: %w", err)
 	}
 	defer func() { _ = r.Close() }()
 	unpacked := make(sliceReader, size)
 	if _, err := io.ReadFull(r, unpacked); err != nil {
+		return nil, fmt.Errorf("the zip member cannot be unpacked: %w", err)
+	}
+	if err := checkSum(crc32.ChecksumIEEE(unpacked), m); err != nil {
 		return nil, err
 	}
 	if n, err := r.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("it does not end where it should: %w", err)
+		return nil, errors.New("the zip member does not end where the zip file says: it was damaged")
 	}
 	return unpacked, nil
 }
@@ -259,7 +299,7 @@ func (o *opener) zip(path string) (*openZip, error) {
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) { // member names are never used as paths
 		return nil, errors.Join(fmt.Errorf("not a zip file: %w", err), file.Close())
 	}
-	z := &openZip{path: path, file: file, members: make(map[string]*zip.File, len(archive.File)), users: 1, cached: true}
+	z := &openZip{path: path, file: file, members: make(map[string]*zip.File, len(archive.File)), sound: map[string]bool{}, users: 1, cached: true}
 	for _, m := range archive.File {
 		z.members[m.Name] = m
 	}

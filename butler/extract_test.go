@@ -3,9 +3,12 @@ package butler
 import (
 	"archive/zip"
 	"bytes"
+	"compress/flate"
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -561,19 +564,12 @@ func TestZip(t *testing.T) {
 			if !keep(m.Name) {
 				continue
 			}
-			r, err := m.Open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			var b bytes.Buffer
-			if _, err := b.ReadFrom(r); err != nil {
-				t.Fatal(err)
-			}
+			b := readAll(t, m)
 			to, err := w.CreateHeader(&zip.FileHeader{Name: m.Name, Method: method})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := to.Write(b.Bytes()); err != nil {
+			if _, err := to.Write(b); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -615,6 +611,105 @@ func TestZip(t *testing.T) {
 	if _, s := mustExtract(t, o); s.Missing != 2 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestZipChecksums flips a bit of a column's values in a zip member, where only the zip file's checksum tells: pyarrow writes
+// none into pages. The zip file's directory must be believed also where it says 0.
+func TestZipChecksums(t *testing.T) {
+	t.Parallel()
+	for _, method := range []uint16{zip.Store, zip.Deflate} {
+		repo := filepath.Join(unpack(t, "zip"), "zip")
+		want, _ := mustExtract(t, sources(repo, "u/me/run2"))
+		archives, err := filepath.Glob(filepath.Join(repo, "zips/*/*.zip"))
+		if err != nil || len(archives) != 1 {
+			t.Fatal(archives, err)
+		}
+		original, err := os.ReadFile(archives[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := zip.NewReader(bytes.NewReader(original), int64(len(original)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// pack writes the zip file anew; the content of its Parquet files is other than their checksums say.
+		pack := func(damage func([]byte), sum func(uint32) uint32) {
+			t.Helper()
+			var out bytes.Buffer
+			w := zip.NewWriter(&out)
+			for _, m := range in.File {
+				b := readAll(t, m)
+				h := &zip.FileHeader{Name: m.Name, Method: method, CRC32: crc32.ChecksumIEEE(b), UncompressedSize64: uint64(len(b))}
+				if strings.HasSuffix(m.Name, ".parq") {
+					damage(b)
+					h.CRC32 = sum(h.CRC32)
+				}
+				if method == zip.Deflate {
+					var packed bytes.Buffer
+					d, err := flate.NewWriter(&packed, flate.BestSpeed)
+					if err != nil {
+						t.Fatal(err)
+					}
+					if _, err := d.Write(b); err != nil {
+						t.Fatal(err)
+					}
+					if err := d.Close(); err != nil {
+						t.Fatal(err)
+					}
+					b = packed.Bytes()
+				}
+				h.CompressedSize64 = uint64(len(b))
+				to, err := w.CreateRaw(h)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := to.Write(b); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(w.Close(), os.WriteFile(archives[0], out.Bytes(), 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		same := func(sum uint32) uint32 { return sum }
+		pack(func([]byte) {}, same)
+		if got, _ := mustExtract(t, sources(repo, "u/me/run2")); fmt.Sprint(got.cells) != fmt.Sprint(want.cells) {
+			t.Errorf("method %d: other cells", method)
+		}
+		for _, c := range []struct {
+			name   string
+			damage func([]byte)
+			sum    func(uint32) uint32
+		}{
+			{"a flipped bit", func(b []byte) { b[1700] ^= 1 }, same},
+			{"a directory with the sum 0", func([]byte) {}, func(uint32) uint32 { return 0 }},
+			{"a directory with another sum", func([]byte) {}, func(sum uint32) uint32 { return sum + 1 }},
+		} {
+			pack(c.damage, c.sum)
+			o := sources(repo, "u/me/run2")
+			o.SkipMissing = true
+			_, _, err := extract(t, o)
+			var de *DatasetError
+			if !errors.As(err, &de) || de.Missing || de.Run != "u/me/run2" || de.DataID == "" || !strings.Contains(de.File, ".zip#zip-path=") || !strings.Contains(err.Error(), "checksum (CRC-32)") {
+				t.Errorf("method %d, %s: %v", method, c.name, err)
+			}
+		}
+	}
+}
+
+// readAll gives the content of a zip file's member.
+func readAll(t testing.TB, m *zip.File) []byte {
+	t.Helper()
+	r, err := m.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // TestManyZips opens more zip files than are kept open.
