@@ -173,26 +173,27 @@ func (r *registry) collectionColumns(alias string) string {
 	return fmt.Sprintf("%[1]s.collection_id, %[1]s.name, %[1]s.type", alias)
 }
 
-func scanCollection(v []any) (collection, error) {
+func (r *registry) scanCollection(v []any) (collection, error) {
 	var c collection
 	var err error
 	if c.name, err = str(v[1], "a collection's name"); err != nil {
 		return c, err
 	}
-	kind, err := integer(v[2], "the type of collection "+c.name)
+	kind, err := integer(v[2], "the type of collection "+quoteName(c.name))
 	if err != nil {
 		return c, err
 	}
 	if kind < 1 || kind > 4 {
 		return c, fmt.Errorf("collection %s has the unknown type %d", quoteName(c.name), kind)
 	}
-	c.key, c.kind = v[0], collectionType(kind)
-	return c, nil
+	c.kind = collectionType(kind)
+	c.key, err = r.collectionKey(v[0], "the key of collection "+quoteName(c.name))
+	return c, err
 }
 
 func (r *registry) eachCollection(ctx context.Context, visit func(collection)) error {
 	return r.statement().add("SELECT ", r.collectionColumns("c"), " FROM ", r.table("collection"), " c").each(ctx, func(v []any) error {
-		c, err := scanCollection(v)
+		c, err := r.scanCollection(v)
 		if err == nil {
 			visit(c)
 		}
@@ -208,7 +209,7 @@ func (r *registry) collectionsByName(ctx context.Context, names []string) (map[s
 	}
 	for _, chunk := range r.chunks(keys) {
 		err := r.statement().add("SELECT ", r.collectionColumns("c"), " FROM ", r.table("collection"), " c WHERE ").in("c.name", chunk).each(ctx, func(v []any) error {
-			c, err := scanCollection(v)
+			c, err := r.scanCollection(v)
 			found[c.name] = c
 			return err
 		})
@@ -261,7 +262,7 @@ func (r *registry) flatten(ctx context.Context, starts []collection) ([]collecti
 			add(" UNION SELECT cc.parent, cc.position, cc.child FROM walk w JOIN ", r.table("collection_chain"), " cc ON cc.parent = w.child) SELECT ",
 				r.collectionColumns("c"), ", w.parent, w.position FROM walk w JOIN ", r.table("collection"), " c ON c.", key, " = w.child")
 		err := q.each(ctx, func(v []any) error {
-			c, err := scanCollection(v[:3])
+			c, err := r.scanCollection(v[:3])
 			if err != nil {
 				return err
 			}
@@ -269,10 +270,14 @@ func (r *registry) flatten(ctx context.Context, starts []collection) ([]collecti
 			if err != nil {
 				return err
 			}
+			parent, err := r.collectionKey(v[3], "the parent of collection "+quoteName(c.name)+" in a chain")
+			if err != nil {
+				return err
+			}
 			known[c.key] = c
-			if id := [2]any{v[3], position}; !seen[id] {
+			if id := [2]any{parent, position}; !seen[id] {
 				seen[id] = true
-				children[v[3]] = append(children[v[3]], link{position, c.key})
+				children[parent] = append(children[parent], link{position, c.key})
 			}
 			return nil
 		})
@@ -324,8 +329,11 @@ func (r *registry) prune(ctx context.Context, cs []collection, datasetType int64
 	}
 	holds := map[any]bool{}
 	err := r.statement().add("SELECT s.", column, " FROM ", r.table("collection_summary_dataset_type"), " s WHERE s.dataset_type_id = ").arg(datasetType).each(ctx, func(v []any) error {
-		holds[v[0]] = true
-		return nil
+		key, err := r.collectionKey(v[0], "a collection in the summary of dataset types")
+		if err == nil {
+			holds[key] = true
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err

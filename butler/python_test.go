@@ -158,6 +158,13 @@ func TestPostgresRepositories(t *testing.T) {
 			}
 		}
 	})
+	t.Run("too few dimensions", func(t *testing.T) {
+		configure(t, db, db)
+		pgtest.Exec(t, dsn, "DELETE FROM fixture_plain.dimension_graph_definition WHERE dimension_name = 'visit'")
+		if _, err := Open(t.Context(), sources(repo, "u/me/run1")); err == nil || !strings.Contains(err.Error(), "are without visit, which its table dataset_tags_") {
+			t.Error(err)
+		}
+	})
 }
 
 func databaseOf(dsn string) string {

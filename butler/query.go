@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // datasetType is a row of dataset_type, with its dimensions.
@@ -88,7 +89,11 @@ func (r *registry) findDatasetType(ctx context.Context, name string, overrides m
 			if t.tags, err = str(v[3], "the table of the dataset type"); err != nil {
 				return err
 			}
-			t.calibs, _ = v[4].(string)
+			if v[4] != nil {
+				if t.calibs, err = str(v[4], "the table of validity ranges of the dataset type"); err != nil {
+					return err
+				}
+			}
 			found = t
 			return nil
 		})
@@ -113,7 +118,26 @@ func (r *registry) findDatasetType(ctx context.Context, name string, overrides m
 	if found.group, err = r.universe.group(names); err != nil {
 		return nil, fmt.Errorf("dataset type %s: %w", quoteName(name), err)
 	}
-	return found, nil
+	return found, r.checkDimensions(ctx, found, key)
+}
+
+// checkDimensions compares the dimensions that a type has by its key with the columns of its table of memberships: a key
+// without dimensions is that of none at all, or a damaged one.
+func (r *registry) checkDimensions(ctx context.Context, t *datasetType, key int64) error {
+	q := r.statement()
+	if r.postgres {
+		q.add("SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid = pg_catalog.to_regclass(").
+			arg(r.table(t.tags)).add("::text) ORDER BY a.attnum")
+	} else {
+		q.add("SELECT name FROM pragma_table_info(").arg(t.tags).add(") ORDER BY cid")
+	}
+	return q.each(ctx, func(v []any) error {
+		column, err := str(v[0], "a column's name")
+		if err != nil || r.universe.elements[column] == nil || slices.ContainsFunc(t.group.required, func(e *element) bool { return e.name == column }) {
+			return err // a column that lacks is an error of the query that asks for it
+		}
+		return fmt.Errorf("the dimensions of dataset type %s cannot be told: those of its key %d in dimension_graph_definition are without %s, which its table %s has", quoteName(t.name), key, column, quoteName(t.tags))
+	})
 }
 
 func (r *registry) unknownDatasetType(ctx context.Context, name string, overrides map[string]datasetTypeOverride) error {
@@ -591,18 +615,25 @@ func (h *hitReader) row(v []any, collection any, lay hitColumns) error {
 	at := len(h.values)
 	for i, e := range h.dims {
 		d := value{}
-		switch y := v[lay.dims+i].(type) {
-		case int64:
-			d = value{kind: intValue, n: y}
-		case string:
-			d = value{kind: textValue, s: h.intern(y)}
-		case nil:
-			if i < len(h.t.group.required) {
-				return fmt.Errorf("dataset %s has no %s", x.id, e.name)
+		switch y := v[lay.dims+i]; {
+		case y == nil && i < len(h.t.group.required):
+			return fmt.Errorf("dataset %s has no %s", x.id, e.name)
+		case y == nil: // a damaged registry may lack an implied value
+		case e.isInt:
+			n, ok := y.(int64)
+			if !ok {
+				return h.notOfType(x.id, e, y)
 			}
-		}
-		if d.kind != noValue && (d.kind == intValue) != e.isInt {
-			return fmt.Errorf("dataset %s: %s is %v, which is not of its type", x.id, e.name, v[lay.dims+i])
+			d = value{kind: intValue, n: n}
+		default:
+			text, ok := y.(string)
+			if ok {
+				text, ok = h.intern(text)
+			}
+			if !ok {
+				return h.notOfType(x.id, e, y)
+			}
+			d = value{kind: textValue, s: text}
 		}
 		h.values = append(h.values, d)
 	}
@@ -618,16 +649,23 @@ func (h *hitReader) row(v []any, collection any, lay hitColumns) error {
 	return nil
 }
 
-// intern keeps one copy of each text: thousands of datasets share few.
-func (h *hitReader) intern(s string) string {
+func (h *hitReader) notOfType(id uuid, e *element, v any) error {
+	return fmt.Errorf("dataset %s: %s is %s, which is not of its type", id, e.name, showValue(v))
+}
+
+// intern keeps one copy of each text: thousands of datasets share few. It gives false for one that is not UTF-8.
+func (h *hitReader) intern(s string) (string, bool) {
 	if have, ok := h.texts[s]; ok {
-		return have
+		return have, true
+	}
+	if !utf8.ValidString(s) {
+		return "", false
 	}
 	if h.texts == nil {
 		h.texts = map[string]string{}
 	}
 	h.texts[s] = s
-	return s
+	return s, true
 }
 
 // pushDown adds the parts of a --where that the database can test on the columns of the tags table with the same

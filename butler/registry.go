@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -37,8 +38,8 @@ type registry struct {
 
 // session is a connection inside its one read-only transaction.
 type session interface {
-	// each runs a query and calls row for each row. The values are int64, float64, string or nil; the slice is valid
-	// during the call.
+	// each runs a query and calls row for each row. The values are int64, float64, string, blob or nil (in SQLite, where
+	// any column may hold any of them, also a time.Time); the slice is valid during the call.
 	each(ctx context.Context, query string, args []any, row func(v []any) error) error
 	close() error
 }
@@ -208,7 +209,7 @@ func (s *sqliteSession) each(ctx context.Context, query string, args []any, row 
 			for i := range v {
 				switch x := values[i].(type) {
 				case []byte:
-					v[i] = string(x)
+					v[i] = blob(x)
 				case bool: // a column declared BOOLEAN
 					v[i] = int64(0)
 					if x {
@@ -478,19 +479,47 @@ func (s *statement) each(ctx context.Context, row func(v []any) error) error {
 	return s.r.session.each(ctx, s.sql.String(), s.args, row)
 }
 
-// integer and str take a value as it must be by the schema: SQLite would store anything anywhere.
+// blob is a value that SQLite stores as bytes: no column that is read may hold one.
+type blob string
+
+func (b blob) String() string { return fmt.Sprintf("a blob of %d bytes", len(b)) }
+
+// integer and str take a value as it must be by the schema: SQLite would store anything anywhere, and so would it take
+// for text what is not UTF-8.
 func integer(v any, what string) (int64, error) {
 	if n, ok := v.(int64); ok {
 		return n, nil
 	}
-	return 0, fmt.Errorf("%s is %v, not an integer", what, v)
+	return 0, fmt.Errorf("%s is %s, not an integer", what, showValue(v))
 }
 
 func str(v any, what string) (string, error) {
-	if s, ok := v.(string); ok {
+	if s, ok := v.(string); ok && utf8.ValidString(s) {
 		return s, nil
 	}
-	return "", fmt.Errorf("%s is %v, not text", what, v)
+	return "", fmt.Errorf("%s is %s, not text", what, showValue(v))
+}
+
+// collectionKey takes what collections are known by: a number, or their name.
+func (r *registry) collectionKey(v any, what string) (any, error) {
+	if r.nameKey {
+		return str(v, what)
+	}
+	return integer(v, what)
+}
+
+// showValue writes a value of the registry for a message.
+func showValue(v any) string {
+	if s, ok := v.(string); ok {
+		if !utf8.ValidString(s) {
+			return fmt.Sprintf("a text of %d bytes that is not UTF-8", len(s))
+		}
+		return quoteName(excerpt(s))
+	}
+	if v == nil {
+		return "null"
+	}
+	return fmt.Sprint(v)
 }
 
 // uuid is a dataset's id.
