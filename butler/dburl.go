@@ -22,6 +22,8 @@ type dbURL struct {
 	port     string
 	database string
 	query    url.Values
+
+	passwordFrom string // the key of the configuration that the password is from, "" for another source
 }
 
 // Source: sqlalchemy.engine.url._parse_url.
@@ -85,6 +87,10 @@ func (c *repoConfig) dbURL(getenv func(string) string) (dbURL, []string, error) 
 	if err != nil {
 		return u, nil, err
 	}
+	from := "registry.db"
+	if u.password == "" {
+		from = "registry.password"
+	}
 	for _, part := range []struct {
 		have *string
 		fill string
@@ -93,13 +99,18 @@ func (c *repoConfig) dbURL(getenv func(string) string) (dbURL, []string, error) 
 			*part.have = part.fill
 		}
 	}
-	if u.dialect == "sqlite" || u.host == "" || u.database == "" {
-		return u, nil, nil
+	if u.password != "" {
+		u.passwordFrom = from
 	}
-	own := u.password
-	tried, err := u.applyAuthList(getenv)
-	if own != "" && own == u.password {
-		tried = append(tried, "the password that the configuration has")
+	var tried []string
+	if u.dialect != "sqlite" && u.host != "" && u.database != "" {
+		tried, err = u.applyAuthList(getenv)
+	}
+	if u.query.Get("password") != "" { // as in Python it wins over all else
+		u.passwordFrom = "registry.db"
+	}
+	if u.passwordFrom != "" {
+		tried = append(tried, "the password in "+u.passwordFrom)
 	}
 	return u, tried, err
 }
@@ -146,7 +157,7 @@ func (u *dbURL) applyAuthList(getenv func(string) string) (tried []string, err e
 		if !ok {
 			return nil, fmt.Errorf("%s, entry %d: no password", where, i+1)
 		}
-		u.password = password
+		u.password, u.passwordFrom = password, ""
 		if u.username == "" {
 			u.username = entry["username"]
 		}

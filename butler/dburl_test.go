@@ -1,11 +1,15 @@
 package butler
 
 import (
+	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
 
 func TestDatabaseURLs(t *testing.T) {
@@ -148,5 +152,52 @@ func TestAuthList(t *testing.T) {
 	u, _, err := filled.dbURL(func(string) string { return "" })
 	if err != nil || u.String() != "postgresql://u:***@h:1/d" || u.password != "p" {
 		t.Errorf("%s, %v", u, err)
+	}
+}
+
+// TestMaskedErrors masks passwords where they can stand, and nothing else.
+func TestMaskedErrors(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`role "x" does not exist`:                                           `role "x" does not exist`,
+		`cannot reach postgresql://me:s3:cret@h:5432/d?a=b@c`:               `cannot reach postgresql://me:***@h:5432/d?a=b@c`,
+		`cannot reach postgresql://me@h:5432/d`:                             `cannot reach postgresql://me@h:5432/d`,
+		`in user='u' password='s3\'c ret' host='h'`:                         `in user='u' password=*** host='h'`,
+		`in user=u password=s3cret host=h`:                                  `in user=u password=*** host=h`,
+		`in postgresql://h/d?password=s3cret&sslmode=disable`:               `in postgresql://h/d?password=***&sslmode=disable`,
+		`password authentication failed for user "password"`:                `password authentication failed for user "password"`,
+		`failed to connect to ` + "`user=me database=d`" + `: h:1 (h): why`: `failed to connect to ` + "`user=me database=d`" + `: h:1 (h): why`,
+	} {
+		cause := errors.New(text)
+		if got := (&maskedError{cause}); got.Error() != want || !errors.Is(got, cause) {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	// pgx itself would show what stands behind a quote.
+	_, err := pgx.ParseConfig(dbURL{username: "u", password: "a'b s3cret", host: "h", query: url.Values{"sslmode": {"none"}}}.conninfo())
+	if got := (&maskedError{err}).Error(); err == nil || got != "the connection's parameters cannot be used: failed to configure TLS (sslmode is invalid)" {
+		t.Error(got)
+	}
+}
+
+// TestPasswordFrom tells where a password is from, so that people correct it there.
+func TestPasswordFrom(t *testing.T) {
+	t.Parallel()
+	list := `[{"url": "postgresql://h", "password": "p"}]`
+	for _, c := range []struct{ db, password, list, from, tried string }{
+		{"postgresql://u:p@h/d", "", "", "registry.db", "/none (not there); the password in registry.db"},
+		{"postgresql://u:p@/d?host=/run", "q", "", "registry.db", "the password in registry.db"},
+		{"postgresql://u@/d?host=/run&password=p", "", "", "registry.db", "the password in registry.db"},
+		{"postgresql://u@/d?host=/run", "p", "", "registry.password", "the password in registry.password"},
+		{"postgresql://u@/d?host=/run", "", "", "", ""},
+		{"postgresql://u:p@h/d", "", list, "", "LSST_DB_AUTH_CREDENTIALS, entry 1"},
+	} {
+		cfg := &repoConfig{db: c.db, password: c.password}
+		u, tried, err := cfg.dbURL(func(k string) string {
+			return map[string]string{"LSST_DB_AUTH": "/none", "LSST_DB_AUTH_CREDENTIALS": c.list}[k]
+		})
+		if got := strings.Join(tried, "; "); err != nil || u.passwordFrom != c.from || got != c.tried {
+			t.Errorf("%s: %q, %s, %v", c.db, u.passwordFrom, got, err)
+		}
 	}
 }

@@ -34,7 +34,10 @@ func (e *RepoError) Unwrap() error { return e.Err }
 type ConnectError struct {
 	Server string   // the address as a URL, the password replaced
 	Tried  []string // where credentials were looked for
-	Err    error
+	// PasswordFrom is the key of the repository's configuration that the password is from, registry.db or
+	// registry.password; "" where it is from elsewhere, or there is none.
+	PasswordFrom string
+	Err          error // its text shows no password
 }
 
 func (e *ConnectError) Error() string {

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -250,9 +251,12 @@ func sqliteUsesWAL(path string) (bool, error) {
 // openPostgres connects and begins REPEATABLE READ, READ ONLY. Every statement is sent whole, none prepared under a
 // name: between us and the server there may be a pooler that gives each transaction another connection.
 func (r *registry) openPostgres(ctx context.Context, u dbURL, tried []string, namespace string, getenv func(string) string) error {
+	refused := func(err error) error {
+		return &ConnectError{Server: u.String(), Tried: tried, PasswordFrom: u.passwordFrom, Err: &maskedError{err}}
+	}
 	cfg, err := pgx.ParseConfig(u.conninfo())
 	if err != nil {
-		return &ConnectError{Server: u.String(), Tried: tried, Err: hidePassword(err, u.password)}
+		return refused(err)
 	}
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	cfg.StatementCacheCapacity, cfg.DescriptionCacheCapacity = 0, 0
@@ -262,7 +266,7 @@ func (r *registry) openPostgres(ctx context.Context, u dbURL, tried []string, na
 	tried = append(tried, passwordSource(u, cfg, getenv)...)
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return &ConnectError{Server: u.String(), Tried: tried, Err: hidePassword(err, cfg.Password)}
+		return refused(err)
 	}
 	s := &postgresSession{conn: conn}
 	r.session, r.postgres = s, true
@@ -305,7 +309,7 @@ func passwordSource(u dbURL, cfg *pgx.ConnConfig, getenv func(string) string) []
 			why = " (not there)"
 		}
 		return []string{"no password in the configuration, PGPASSWORD or PGSERVICE", file + why}
-	case cfg.Password == u.password:
+	case cfg.Password == u.password || cfg.Password == u.query.Get("password"):
 		return nil // the list of credentials or the configuration has it, and is named already
 	case cfg.Password == getenv("PGPASSWORD"):
 		return []string{"a password from PGPASSWORD"}
@@ -386,13 +390,25 @@ func (u dbURL) conninfo() string {
 	return b.String()
 }
 
-// hidePassword makes sure that an error does not show the password that it was about.
-func hidePassword(err error, password string) error {
-	if password == "" || !strings.Contains(err.Error(), password) {
-		return err
+// maskedError is an error whose text has no password where one can stand: in a URL, and behind password= in a connection
+// string. Elsewhere the letters of a password are those of other words: masking them would tell what they are.
+type maskedError struct{ err error }
+
+func (e *maskedError) Error() string {
+	s := e.err.Error()
+	if _, ok := errors.AsType[*pgconn.ParseConfigError](e.err); ok { // pgx masks only passwords without a quote
+		s = "the connection's parameters cannot be used: " + s[strings.LastIndex(s, "`: ")+len("`: "):]
 	}
-	return errors.New(strings.ReplaceAll(err.Error(), password, "***"))
+	s = passwordInURL.ReplaceAllString(s, "${1}***@")
+	return passwordOption.ReplaceAllString(s, "${1}***")
 }
+
+func (e *maskedError) Unwrap() error { return e.err }
+
+var (
+	passwordInURL  = regexp.MustCompile(`(://[^:/?#\s@]*:)[^/?#\s]*@`)
+	passwordOption = regexp.MustCompile(`((?i:password)\s*=\s*)(?:'(?:[^'\\]|\\.)*'?|[^\s&]+)`)
+)
 
 func quoteIdent(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
 

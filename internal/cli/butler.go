@@ -246,7 +246,15 @@ func butlerVerdict(err error) (verdict, bool) {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		switch {
 		case strings.HasPrefix(pg.Code, "28"):
-			v.hint = "tried: " + strings.Join(c.Tried, "; ") + ". Credentials come from db-auth.yaml (LSST_DB_AUTH, or ~/.lsst), else from PGPASSWORD, PGPASSFILE or ~/.pgpass"
+			v.hint = "tried: " + strings.Join(c.Tried, "; ") + ". "
+			switch {
+			case c.PasswordFrom == "":
+				v.hint += "Credentials come from db-auth.yaml (LSST_DB_AUTH, or ~/.lsst), else from PGPASSWORD, PGPASSFILE or ~/.pgpass"
+			case len(c.Tried) == 1: // a server without a name, which no list of credentials knows
+				v.hint += "PGPASSWORD and ~/.pgpass don't count beside it: correct or remove it there"
+			default:
+				v.hint += "PGPASSWORD and ~/.pgpass don't count beside it: correct or remove it there, or give another in db-auth.yaml (LSST_DB_AUTH, or ~/.lsst)"
+			}
 		case pg.Code == "53300" || pg.Code == "57P03":
 			v.hint = "try again later"
 		default:

@@ -127,23 +127,29 @@ func TestButlerNothing(t *testing.T) {
 // TestButlerLogin is refused by a registry's server.
 func TestButlerLogin(t *testing.T) {
 	t.Parallel()
-	srv := pgtest.Start(t, pgtest.Config{TCP: true, HBA: []string{"host all reader 127.0.0.1/32 scram-sha-256"}})
+	srv := pgtest.Start(t, pgtest.Config{TCP: true, HBA: []string{"host all reader 127.0.0.1/32 scram-sha-256", "host all reader_gone 127.0.0.1/32 trust"}})
 	srv.Psql(t, "postgres", "CREATE ROLE reader LOGIN PASSWORD 'right one'")
 	repo, out := t.TempDir(), filepath.Join(t.TempDir(), "out.parquet")
+	port := fmt.Sprint(srv.Port)
 	for _, c := range []struct {
-		user, port string
-		hints      []string
+		url   string
+		says  string
+		hints []string
 	}{
-		{"reader", fmt.Sprint(srv.Port), []string{"tried: /", "/.lsst/db-auth.yaml (not there); ", "no password in the configuration, PGPASSWORD or PGSERVICE", "~/.pgpass (not there). ", "LSST_DB_AUTH", "PGPASSFILE"}},
-		{"reader:wrong%20one", fmt.Sprint(srv.Port), []string{"/.lsst/db-auth.yaml (not there); the password that the configuration has. "}},
-		{"reader:wrong%20one", "1", []string{"registry.db in the repository's butler.yaml"}},
+		{"reader@127.0.0.1:" + port + "/postgres", "password", []string{"tried: /", "/.lsst/db-auth.yaml (not there); ", "no password in the configuration, PGPASSWORD or PGSERVICE", "~/.pgpass (not there). ", "LSST_DB_AUTH", "PGPASSFILE"}},
+		{"reader:wrong%20one@127.0.0.1:" + port + "/postgres", "password", []string{"/.lsst/db-auth.yaml (not there); the password in registry.db. PGPASSWORD and ~/.pgpass don't count beside it: correct or remove it there, or give another in db-auth.yaml"}},
+		{"reader:wrong%20one@/postgres?host=127.0.0.1&port=" + port, "password", []string{"tried: the password in registry.db. PGPASSWORD and ~/.pgpass don't count beside it: correct or remove it there\n"}},
+		{"reader@/postgres?host=127.0.0.1&port=" + port + "&password=wrong%20one", "password", []string{"tried: the password in registry.db. PGPASSWORD and"}},
+		{"reader:wrong%20one@127.0.0.1:1/postgres", "refused", []string{"registry.db in the repository's butler.yaml"}},
+		// A password's letters in other words are left alone.
+		{"reader_gone:x@127.0.0.1:" + port + "/postgres", `role "reader_gone" does not exist`, []string{"the password in registry.db"}},
 	} {
-		config := "registry: {db: 'postgresql://" + c.user + "@127.0.0.1:" + c.port + "/postgres'}\n"
+		config := "registry: {db: 'postgresql://" + c.url + "'}\n"
 		if err := os.WriteFile(filepath.Join(repo, "butler.yaml"), []byte(config), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got := call(t, nil, "butler", out, repo, "*", "--silent")
-		if got.code != codeConnect || !strings.HasPrefix(got.stderr, "error: butler repository "+repo+": the registry at postgresql://reader") || strings.Count(got.stderr, "\n") != 2 {
+		got := call(t, nil, "butler", out, repo, "*", "--progress", "none")
+		if got.code != codeConnect || !strings.Contains(got.stderr, c.says) || !strings.HasPrefix(got.stderr, "error: butler repository "+repo+": the registry at postgresql://reader") || strings.Count(got.stderr, "\n") != 2 {
 			t.Errorf("%+v", got)
 		}
 		for _, want := range c.hints {
