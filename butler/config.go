@@ -29,6 +29,7 @@ type repoConfig struct {
 	managers   map[string]string              // kind of manager to class path, for comparison with the registry's own
 	overrides  map[string]datasetTypeOverride // by the name in the database
 	datastores []datastoreConfig              // in the order of search
+	inMemory   bool                           // a datastore was left out: it keeps nothing for other processes
 }
 
 // datasetTypeOverride is a client's view of a dataset type: registry.managers.datasets.config.overrides.
@@ -226,8 +227,12 @@ func (s source) readConfig(m map[string]any, file string) (*repoConfig, error) {
 	if err := c.readDatastore(store, s, root, 0); err != nil {
 		return nil, err
 	}
-	if len(c.datastores) == 0 {
-		return nil, errors.New("its only datastore is in memory: no file can be read from it")
+	switch {
+	case len(c.datastores) > 0:
+	case c.inMemory:
+		return nil, errors.New("its datastores are all in memory: no file can be read from them")
+	default:
+		return nil, errors.New("datastore: the ChainedDatastore has an empty list of datastores")
 	}
 	return c, nil
 }
@@ -293,6 +298,7 @@ func (c *repoConfig) readDatastore(m map[string]any, s source, root string, dept
 		}
 		return nil
 	case strings.HasSuffix(name, "InMemoryDatastore"):
+		c.inMemory = true
 		return nil
 	case name != "" && !strings.HasSuffix(name, "FileDatastore"):
 		return fmt.Errorf("datastore: unknown class %s", quoteName(cls))

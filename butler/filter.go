@@ -170,7 +170,7 @@ func (l *idLoader) check() error {
 		c.convert = texts // they are stored as any others are
 		return nil
 	case c.refused == "":
-		l.fail.Type = c.out.String()
+		l.fail.Type = c.inFile()
 	default:
 		l.fail.Type = c.refused
 	}
@@ -325,7 +325,7 @@ func (t *table) target(name string) (*tableColumn, error) {
 		return nil, fmt.Errorf("%s: %w", c.refused, errTarget)
 	}
 	if c.list > 0 || !isInteger(c.out) {
-		return nil, fmt.Errorf("of type %s: %w", c.out, errTarget)
+		return nil, fmt.Errorf("of type %s: %w", c.inFile(), errTarget)
 	}
 	return c, nil
 }

@@ -152,6 +152,8 @@ func TestLoadIDs(t *testing.T) {
 		{"a dictionary of bytes", dictionary(arrow.BinaryTypes.Binary, "NQ=="), "", "dictionary of binary): ids must be integers or texts of digits", -1, ""},
 		{"float", build(t, arrow.PrimitiveTypes.Float64, "5"), "", "column id (float64): ids must be integers or texts of digits", -1, ""},
 		{"bool", build(t, arrow.FixedWidthTypes.Boolean, "true"), "", "(bool): ids must be", -1, ""},
+		{"date", build(t, arrow.FixedWidthTypes.Date32, "2020-01-01"), "", "(date32): ids must be", -1, ""},
+		{"timestamp of milliseconds", build(t, arrow.FixedWidthTypes.Timestamp_ms, "2020-01-01T00:00:00Z"), "", "(timestamp[ms]): ids must be", -1, ""},
 		{"timestamp", build(t, arrow.FixedWidthTypes.Timestamp_us, "2020-01-01T00:00:00Z"), "", "(timestamp[us]): ids must be", -1, ""},
 		{"binary", build(t, arrow.BinaryTypes.Binary, "NQ=="), "", "(binary): ids must be", -1, ""},
 		{"list", list.NewArray(), "", "ids must be", -1, ""},
@@ -267,6 +269,7 @@ func TestTargetTypes(t *testing.T) {
 	}
 	for name, a := range map[string]arrow.Array{
 		"float64": build(t, arrow.PrimitiveTypes.Float64, "3"), "utf8": build(t, arrow.BinaryTypes.String, "3"), "bool": build(t, arrow.FixedWidthTypes.Boolean, "true"),
+		"of type date32:": build(t, arrow.FixedWidthTypes.Date32, "2020-01-01"), "of type timestamp[ms]:": build(t, arrow.FixedWidthTypes.Timestamp_ms, "2020-01-01T00:00:00Z"),
 		"timestamp[us]": build(t, arrow.FixedWidthTypes.Timestamp_us, "2020-01-01T00:00:00Z"), "fixed_size_list": makeArray(t, [][]int32{{1, 2}}), "time64[us]": build(t, arrow.FixedWidthTypes.Time64us, "00:00:01"),
 	} {
 		cat := newCatalog(t)

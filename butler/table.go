@@ -76,6 +76,19 @@ type tableColumn struct {
 // hasWidth tells whether the output declares a width for the column.
 func (c *tableColumn) hasWidth() bool { return c.convert == texts || c.convert == binaries }
 
+// inFile names the type that the column has in the file, for messages.
+func (c *tableColumn) inFile() string {
+	switch c.convert {
+	case days:
+		return "date32"
+	case milliseconds:
+		return "timestamp[ms]"
+	case int96:
+		return "int96"
+	}
+	return c.out.String()
+}
+
 // table is an open dataset: a Parquet file and its columns in the file's order.
 type table struct {
 	file    *datasetFile

@@ -88,7 +88,7 @@ func (o *butlerOptions) addFlags(f *flags) {
 
 	f.group("What you see")
 	f.Var(choice{&o.progress, []string{"none", "bar", "plain", "json"}}, "progress", "`none|bar|plain|json` how it is shown, on standard error (default: bar on a terminal, else plain)")
-	f.BoolVar(&o.silent, "silent", false, "no progress")
+	f.BoolVar(&o.silent, "silent", false, "no progress, and a failed run prints its error alone, without a hint")
 	o.logLevel = "warn"
 	f.Var(choice{&o.logLevel, []string{"debug", "info", "warn", "error"}}, "log-level", "`debug|info|warn|error` what is logged, on standard error")
 }
@@ -168,7 +168,12 @@ func (o *butlerOptions) finalize(a *app, f *flags) (export.Catalog, error) {
 	return c, nil
 }
 
-func (o *butlerOptions) butler(ctx context.Context, a *app, f *flags) error {
+func (o *butlerOptions) butler(ctx context.Context, a *app, f *flags) (err error) {
+	defer func() {
+		if o.silent && err != nil {
+			err = &unhinted{err}
+		}
+	}()
 	c, err := o.finalize(a, f)
 	if err != nil {
 		return err

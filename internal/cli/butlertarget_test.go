@@ -194,6 +194,10 @@ func TestButlerWords(t *testing.T) {
 		{codeUsage, []string{`"brotli" is none of zstd`}, []string{at("o"), repo, "u/me/run1", "--compression", "BROTLI"}},
 	} {
 		got := call(t, nil, append([]string{"butler"}, c.args...)...)
+		silent := call(t, nil, append([]string{"butler", "--silent"}, c.args...)...)
+		if line, _, _ := strings.Cut(got.stderr, "\n"); c.code != codeUsage && (silent.code != c.code || silent.stderr != line+"\n") {
+			t.Errorf("%v --silent: %+v, want %s alone", c.args, silent, line)
+		}
 		for _, want := range c.says {
 			if got.code != c.code || !strings.Contains(got.stderr, want) || strings.Contains(got.stderr, "--out,") {
 				t.Errorf("%v: %+v, want %d and %q", c.args, got, c.code, want)

@@ -52,6 +52,9 @@ func describe(err error) []string {
 		return lines
 	}
 	v := judge(err)
+	if _, ok := errors.AsType[*unhinted](err); ok {
+		v.hint = ""
+	}
 	message := "error: " + oneLine(v.message)
 	if failed := findAll[*export.JobError](err); len(failed) == 1 {
 		message = "error: " + oneLine(failed[0].Out+": "+judge(failed[0].Err).message)
@@ -100,6 +103,11 @@ type hinted struct {
 }
 
 func (e *hinted) Unwrap() error { return e.error }
+
+// unhinted is an error of a run that is to print its error alone.
+type unhinted struct{ error }
+
+func (e *unhinted) Unwrap() error { return e.error }
 
 // statementError is a query that is wrong before anyone has read it.
 type statementError struct{ msg string }
