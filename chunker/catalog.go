@@ -103,11 +103,11 @@ func (c *Catalog) readServer(ctx context.Context, q Querier) error {
 
 // readTrees reads the trees that are not there yet.
 func (c *Catalog) readTrees(ctx context.Context, q Querier, roots []treeRoot, sizes bool) error {
-	var missing []treeRoot
+	missing := map[treeRoot]bool{}
 	var oids, children []string
 	for _, r := range roots {
-		if _, ok := c.trees[r]; !ok && !slices.Contains(missing, r) {
-			missing = append(missing, r)
+		if _, ok := c.trees[r]; !ok && !missing[r] {
+			missing[r] = true
 			oids, children = append(oids, fmt.Sprint(r.OID)), append(children, fmt.Sprint(r.Children))
 		}
 	}
@@ -123,7 +123,7 @@ func (c *Catalog) readTrees(ctx context.Context, q Querier, roots []treeRoot, si
 	if err != nil {
 		return err
 	}
-	for _, r := range missing {
+	for r := range missing {
 		c.trees[r] = nil // also where there is nothing
 	}
 	for _, m := range all {

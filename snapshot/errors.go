@@ -30,12 +30,12 @@ func (e *LockError) Error() string {
 // Unwrap gives the server's error.
 func (e *LockError) Unwrap() error { return e.Err }
 
-// ChangedError is a relation that was rewritten, dropped or made between the snapshot and our lock: what it holds now is
-// not what the snapshot saw.
+// ChangedError is a relation that was rewritten, renamed, dropped or made between the first look at it, the snapshot and our lock: what it
+// holds now is not what the snapshot saw, or not what was asked for.
 type ChangedError struct{ Relation, What string }
 
 func (e *ChangedError) Error() string {
-	return fmt.Sprintf("%s was %s between the snapshot and its lock: the snapshot's rows can't be read", e.Relation, e.What)
+	return fmt.Sprintf("%s was %s meanwhile: the snapshot's rows can't be read", e.Relation, e.What)
 }
 
 // ImportError is a snapshot identifier that the server does not take.

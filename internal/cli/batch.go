@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -112,15 +113,10 @@ const maxBatch = 16 << 20
 // tells which flags were given. A key of an entry wins over a flag, and a flag over a key of defaults:.
 //
 // The error is that of reading the file; what is wrong in it is the batch's problems.
-func readBatch(file string, base export.Job, changed func(flag string) bool, getenv func(string) string) (*batch, error) {
-	f, err := os.Open(file)
+func readBatch(ctx context.Context, file string, base export.Job, changed func(flag string) bool, getenv func(string) string) (*batch, error) {
+	text, err := readInput(ctx, func() (io.ReadCloser, error) { return os.Open(file) }, maxBatch)
 	if err != nil {
-		return nil, usagef("", "--config %s: %v", quoteArg(file), reason(err))
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxBatch+1))
-	if err != nil {
-		return nil, usagef("", "--config %s: %v", quoteArg(file), reason(err))
+		return nil, inputError(ctx, err, "--config %s: %v", quoteArg(file))
 	}
 	if len(text) > maxBatch {
 		return nil, usagef("", "--config %s holds more than %s", quoteArg(file), sizeText(maxBatch))
@@ -374,9 +370,10 @@ func (r *batchReader) readDefaults(p pair) {
 		k := find(entryKeys, c.key)
 		switch {
 		case k == nil:
-			r.problem(c.line, c.key, "%s", unknownKey(c.key, names(entryKeys)))
+			all := slices.DeleteFunc(slices.Clone(entryKeys), func(k key[draft]) bool { return !k.common() })
+			r.problem(c.line, c.key, "%s", unknownKey(c.key, names(all)))
 			continue
-		case k.flag == "" && c.key != "parallel":
+		case !k.common():
 			r.problem(c.line, c.key, "belongs to a single entry, not to defaults")
 			continue
 		}

@@ -274,6 +274,7 @@ func TestBatchProblems(t *testing.T) {
   compression: brotli
   overwrite: true
   no_clobber: true
+  frobnicate: 1
 exports:
 - {table: a, out: a}
 - {table: b, out: b}
@@ -282,6 +283,8 @@ exports:
 			"b.yaml:4: where: belongs to a single entry, not to defaults", "b.yaml:5: numerik: unknown key; did you mean numeric?",
 			`b.yaml:6: compression: compression "brotli" is none of zstd[:1..22], snappy, gzip[:1..9], lz4 or none`,
 			"b.yaml:8: no_clobber: overwrite in line 7 says the contrary",
+			"b.yaml:9: frobnicate: unknown key; known are bloom, chunk, compression, encoding, encodings, infinity, interval, invalid_utf8, no_clobber, numeric, numeric_nonfinite, " +
+				"overwrite, parallel, ranges, row_group_bytes, row_group_size, sorted_by, trim_bpchar, type_map, types",
 		}},
 		{"defaults no mapping", "b.yaml", "defaults: [a]\nexports: [{table: a, out: a}]\n", []string{"b.yaml:1: defaults: is a list, not a mapping of keys"}},
 		{"the map's contradictions", "b.yaml", `defaults: {type_map: ddpp, numeric: text}
@@ -634,7 +637,7 @@ func TestBatchOutputs(t *testing.T) {
 	if err := os.WriteFile(file, []byte(text), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	b, err := readBatch(file, withDefaults(), flagged(), batchEnv)
+	b, err := readBatch(t.Context(), file, withDefaults(), flagged(), batchEnv)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -678,7 +681,7 @@ func TestBatchFileUnreadable(t *testing.T) {
 		dir:                         "--config " + dir + ": is a directory",
 		filepath.Join(dir, "x.yml"): "--config " + filepath.Join(dir, "x.yml") + ": no such file or directory",
 	} {
-		_, err := readBatch(path, withDefaults(), flagged(), batchEnv)
+		_, err := readBatch(t.Context(), path, withDefaults(), flagged(), batchEnv)
 		if err == nil || err.Error() != want || exitCode(err) != codeUsage {
 			t.Errorf("got %v", err)
 		}
@@ -690,7 +693,7 @@ func TestBatchFileUnreadable(t *testing.T) {
 	if err := os.Truncate(big, maxBatch+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := readBatch(big, withDefaults(), flagged(), batchEnv); err == nil || !strings.HasSuffix(err.Error(), " holds more than 16MiB") {
+	if _, err := readBatch(t.Context(), big, withDefaults(), flagged(), batchEnv); err == nil || !strings.HasSuffix(err.Error(), " holds more than 16MiB") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -815,7 +818,7 @@ func TestBatchRelativePaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Chdir(here)
-	b, err := readBatch(file, withDefaults(), flagged(), batchEnv)
+	b, err := readBatch(t.Context(), file, withDefaults(), flagged(), batchEnv)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -148,6 +148,9 @@ type draft struct {
 	columnEncodings      map[string]parquetw.Encoding // of encodings, by folded name
 }
 
+// common tells that an entry's key may stand in defaults: too.
+func (k *key[T]) common() bool { return k.flag != "" || k.name == "parallel" }
+
 // entryKeys are the keys of an entry. Those with a flag, and parallel, may stand in defaults: too.
 var entryKeys = []key[draft]{
 	{

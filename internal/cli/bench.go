@@ -190,7 +190,7 @@ func (s share) Set(v string) error {
 func (s share) String() string { return "" }
 func (share) Type() string     { return "part" }
 
-func (o *benchOptions) finalize(a *app, f *flags) (bench.Config, error) {
+func (o *benchOptions) finalize(ctx context.Context, a *app, f *flags) (bench.Config, error) {
 	var c bench.Config
 	for _, name := range []string{"table", "where", "sql", "sql-file", "json", "html", "go-bench", "temp-dir", "service", "dsn"} {
 		if fl := f.Lookup(name); fl.Changed && strings.TrimSpace(fl.Value.String()) == "" {
@@ -219,7 +219,7 @@ func (o *benchOptions) finalize(a *app, f *flags) (bench.Config, error) {
 	}
 	job := export.Job{Table: o.source.table, Columns: o.source.columns, Where: o.source.where, SQL: o.source.sql}
 	if o.source.sqlFile != "" {
-		sql, err := readSQL(o.source.sqlFile, a.Stdin)
+		sql, err := readSQL(ctx, o.source.sqlFile, a.Stdin)
 		if err != nil {
 			return c, err
 		}
@@ -305,7 +305,7 @@ func reportProblem(flag, path string, err error) error {
 }
 
 func (o *benchOptions) bench(ctx context.Context, a *app, f *flags) error {
-	c, err := o.finalize(a, f)
+	c, err := o.finalize(ctx, a, f)
 	if err != nil {
 		return err
 	}

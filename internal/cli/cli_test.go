@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"fast-export/internal/export"
 	"fast-export/internal/progress"
@@ -273,6 +274,24 @@ func TestSignals(t *testing.T) {
 		if got.code != want || got.stdout != "" || !strings.HasPrefix(got.stderr, "error: stopped by signal ") || strings.Count(got.stderr, "\n") != 1 {
 			t.Errorf("%v: %+v", sig, got)
 		}
+	}
+	// A pipe that nobody writes to keeps nobody from leaving.
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--config", pipe}, {"--sql-file", pipe, "--out", "o"}, {"bench", "--sql-file", pipe}} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		time.AfterFunc(50*time.Millisecond, func() { cancel(Interrupted{Signal: syscall.SIGTERM}) })
+		if got := callIn(t, ctx, t.TempDir(), "", nil, args...); got.code != 143 || !strings.HasPrefix(got.stderr, "error: stopped by signal ") || strings.Count(got.stderr, "\n") != 1 {
+			t.Errorf("%q: %+v", args, got)
+		}
+		w, err := os.OpenFile(pipe, os.O_RDWR, 0) // now what waits for it in vain ends too
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Millisecond)
+		w.Close()
 	}
 	// What was done before the signal is done, and told.
 	dir := t.TempDir()

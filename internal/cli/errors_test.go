@@ -54,7 +54,7 @@ func TestVerdicts(t *testing.T) {
 		},
 		{
 			&snapshot.ChangedError{Relation: "t", What: "truncated"}, 11,
-			"error: t was truncated between the snapshot and its lock: the snapshot's rows can't be read\nhint: start again: a new snapshot sees it as it is now",
+			"error: t was truncated meanwhile: the snapshot's rows can't be read\nhint: start again: a new snapshot sees it as it is now",
 		},
 		{&chunker.ChangedError{Relation: "t", Reason: "r"}, 11, "error: t changed meanwhile: r\nhint: start again"},
 		{&snapshot.SlotError{Name: "s", Reason: "r"}, 11, "error: create replication slot s: r"},

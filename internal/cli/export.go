@@ -135,7 +135,7 @@ func (o *exportOptions) addFlags(f *flags) {
 
 	f.group("Snapshot")
 	f.StringVar(&o.snapshotID, "snapshot", "", "`ID` read the snapshot that pg_export_snapshot() named elsewhere")
-	f.StringVar(&o.slot.Name, "slot", "", "`NAME` take the snapshot by creating this logical replication slot, which stays when all went well: the files are the database at its LSN, and change capture goes on from there")
+	f.StringVar(&o.slot.Name, "slot", "", "`NAME` take the snapshot by creating this logical replication slot, which stays when all files were made: they are the database at its LSN, and change capture goes on from there")
 	f.StringVar(&o.slot.Plugin, "plugin", "pgoutput", "`NAME` with --slot: its output plugin")
 	f.BoolVar(&o.slot.Temporary, "temporary-slot", false, "a slot that is gone when the export ends, for the snapshot's exact LSN alone")
 	o.slot.Timeout = time.Minute
@@ -195,7 +195,7 @@ func onePattern(v string) ([]string, error) { return []string{v}, nil }
 
 // finalize checks what was typed as a whole and makes a complete configuration of it, save what is wrong in a batch file: its problems
 // are told together with what the server has to say of its entries.
-func (o *exportOptions) finalize(a *app, f *flags) (export.Config, *batch, error) {
+func (o *exportOptions) finalize(ctx context.Context, a *app, f *flags) (export.Config, *batch, error) {
 	var b *batch
 	var schema *export.Schema
 	var jobs []export.Job
@@ -211,7 +211,7 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, *batch, error
 				}
 				return f.Changed(flag) && (flag != "encoding" || o.job.encoding.said) // COLUMN=ENCODING says nothing of other columns
 			}
-			b, err = readBatch(o.source.config, base, changed, a.Getenv)
+			b, err = readBatch(ctx, o.source.config, base, changed, a.Getenv)
 		}
 		if err == nil {
 			jobs, o.conn.file = b.jobs, b.conn
@@ -222,7 +222,7 @@ func (o *exportOptions) finalize(a *app, f *flags) (export.Config, *batch, error
 		err = o.job.apply(&schema.Base)
 	default:
 		var job export.Job
-		job, err = o.oneJob(a.Stdin)
+		job, err = o.oneJob(ctx, a.Stdin)
 		jobs = []export.Job{job}
 	}
 	if err != nil {
@@ -327,10 +327,10 @@ func (o *exportOptions) checkSource(f *flags) error {
 }
 
 // oneJob is the export that the flags describe.
-func (o *exportOptions) oneJob(stdin io.Reader) (export.Job, error) {
+func (o *exportOptions) oneJob(ctx context.Context, stdin io.Reader) (export.Job, error) {
 	job := export.Job{Table: o.source.table, Columns: o.source.columns, Where: o.source.where, SQL: o.source.sql, Out: o.source.out}
 	if o.source.sqlFile != "" {
-		sql, err := readSQL(o.source.sqlFile, stdin)
+		sql, err := readSQL(ctx, o.source.sqlFile, stdin)
 		if err != nil {
 			return job, err
 		}
@@ -365,25 +365,52 @@ func (o *jobOptions) apply(job *export.Job) error {
 // maxSQL bounds a query file: what is larger is no query but a mistake.
 const maxSQL = 64 << 20
 
-func readSQL(file string, stdin io.Reader) (string, error) {
-	in, name := stdin, "standard input"
+func readSQL(ctx context.Context, file string, stdin io.Reader) (string, error) {
+	open, name := func() (io.ReadCloser, error) { return io.NopCloser(stdin), nil }, "standard input"
 	if file != "-" {
-		name = quoteArg(file)
-		f, err := os.Open(file)
-		if err != nil {
-			return "", usagef("", "--sql-file %s: %v", name, reason(err))
-		}
-		defer f.Close()
-		in = f
+		open, name = func() (io.ReadCloser, error) { return os.Open(file) }, quoteArg(file)
 	}
-	text, err := io.ReadAll(io.LimitReader(in, maxSQL+1))
+	text, err := readInput(ctx, open, maxSQL)
 	if err != nil {
-		return "", usagef("", "--sql-file %s: %v", name, reason(err))
+		return "", inputError(ctx, err, "--sql-file %s: %v", name)
 	}
 	if len(text) > maxSQL {
 		return "", usagef("", "--sql-file %s holds more than %s", name, sizeText(maxSQL))
 	}
 	return strings.TrimPrefix(string(text), "\ufeff"), nil
+}
+
+// readInput reads what a user named, up to a byte more than limit. It may be a pipe that nobody writes to: when ctx ends so does the
+// waiting, and what reads stays behind until the process ends.
+func readInput(ctx context.Context, open func() (io.ReadCloser, error), limit int64) ([]byte, error) {
+	type input struct {
+		text []byte
+		err  error
+	}
+	read := make(chan input, 1)
+	go func() {
+		in, err := open()
+		if err != nil {
+			read <- input{nil, err}
+			return
+		}
+		text, err := io.ReadAll(io.LimitReader(in, limit+1))
+		read <- input{text, errors.Join(err, in.Close())}
+	}()
+	select {
+	case got := <-read:
+		return got.text, got.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// inputError is a wrong call, unless what ended the reading was a signal.
+func inputError(ctx context.Context, err error, format, name string) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return usagef("", format, name, reason(err))
 }
 
 // reason is what an operation on a file failed of, without the path, which the caller names.
@@ -398,7 +425,7 @@ func (o *exportOptions) export(ctx context.Context, a *app, f *flags) error {
 	if o.version {
 		return a.print(buildInfo().line() + "\n")
 	}
-	cfg, b, err := o.finalize(a, f)
+	cfg, b, err := o.finalize(ctx, a, f)
 	if err != nil {
 		return err
 	}

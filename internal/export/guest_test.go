@@ -83,6 +83,48 @@ func TestYieldToDDL(t *testing.T) {
 	}
 }
 
+// DDL that comes between the coordinator's lock and the workers' keeps these out, not the run from going on; with YieldToDDL it ends.
+func TestDDLBeforeTheWorkers(t *testing.T) {
+	for _, yield := range []bool{false, true} {
+		dsn := pgtest.Database(t)
+		pgtest.Exec(t, dsn, "CREATE TABLE t AS SELECT k AS i FROM generate_series(1, 5000) k")
+		want := []string{"o.parquet"}
+		if yield {
+			want = nil
+		}
+		cfg := config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t, want...), "o.parquet")})
+		cfg.YieldToDDL, cfg.ChunkBytes = yield, 32<<10
+		conn, look := pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
+		ddl := make(chan error, 1)
+		cfg.Progress = told(func(e progress.Event) {
+			if _, planned := e.(progress.Plan); !planned {
+				return
+			}
+			go func() {
+				_, err := conn.Exec(context.Background(), "ALTER TABLE t ADD COLUMN j int")
+				ddl <- err
+			}()
+			for waits := false; !waits; time.Sleep(5 * time.Millisecond) {
+				if err := look.QueryRow(context.Background(), "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 't'::regclass AND NOT granted)").Scan(&waits); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+		res, err := Run(t.Context(), cfg)
+		var y *YieldError
+		if yield && (!errors.As(err, &y) || !strings.Contains(err.Error(), "ADD COLUMN j")) {
+			t.Errorf("yielding: got %v", err)
+		}
+		if !yield && (err != nil || res.Files[0].Rows != 5000 || len(res.Warnings) != 1 || !strings.Contains(res.Warnings[0], "wait behind this export's locks") || !strings.Contains(res.Warnings[0], "ADD COLUMN j")) {
+			t.Errorf("got %v, %+v", err, res)
+		}
+		if err := <-ddl; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // What ends a run of several files as a whole leaves none of them, those that were whole neither, and replaces nothing.
 func TestEndedRunLeavesNothing(t *testing.T) {
 	for _, c := range []struct {

@@ -107,6 +107,7 @@ func (r *run) resolve(ctx context.Context, conn *pgx.Conn, version int) ([]snaps
 			return nil, err
 		}
 	}
+	r.report.Report(progress.Phase{Name: "looking up tables"})
 	var rels []snapshot.Relation
 	seen := map[uint32]bool{}
 	var errs []error
@@ -214,6 +215,7 @@ func (r *run) makePlans(ctx context.Context, snap *snapshot.Snapshot) error {
 	for i, j := range r.jobs {
 		targets[i] = j.target
 	}
+	r.report.Report(progress.Phase{Name: "planning"})
 	known, err := chunker.ReadCatalog(ctx, snap.Conn(), targets)
 	if err != nil {
 		return err

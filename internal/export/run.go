@@ -442,6 +442,9 @@ func (r *run) verdict(snap *snapshot.Snapshot) error {
 	case len(r.jobs) == 1:
 		return r.wrap(r.jobs[0], first)
 	}
+	if r.cfg.Slot.Name != "" {
+		r.warn(fmt.Sprintf("replication slot %s is dropped, since not all files were made: those that were have no changes to follow them", r.cfg.Slot.Name))
+	}
 	return &PartialError{Failed: failed, Total: len(r.jobs), First: first}
 }
 

@@ -134,6 +134,16 @@ func TestSlotGoesWithAFailedRun(t *testing.T) {
 	if _, err := Run(t.Context(), cfg); err == nil {
 		t.Error("an infinite date was exported")
 	}
+	// Where some files stand the slot goes all the same, and somebody says so.
+	some := config(t, dsn, Job{Table: "t", Out: filepath.Join(outDir(t), "o.parquet")})
+	some.Slot = snapshot.Slot{Name: "feed"}
+	good := some.Jobs[0]
+	good.Columns, good.Out = []string{"i"}, filepath.Join(outDir(t, "good.parquet"), "good.parquet")
+	some.Jobs = append(some.Jobs, good)
+	var partial *PartialError
+	if got, err := Run(t.Context(), some); !errors.As(err, &partial) || got == nil || !strings.Contains(strings.Join(got.Warnings, "\n"), "replication slot feed is dropped") {
+		t.Errorf("some files failed: got %+v, %v", got, err)
+	}
 	slow := slow(t, dsn, 10*time.Second, filepath.Join(outDir(t), "o.parquet"))
 	slow.Slot = snapshot.Slot{Name: "feed"}
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)

@@ -179,13 +179,25 @@ func (r *run) openWorkers(ctx context.Context, snap *snapshot.Snapshot, n int) (
 	if failed == nil {
 		return in, nil
 	}
-	if len(in) == 0 && noRoom(failed) && ctx.Err() == nil {
+	why := ""
+	switch {
+	case len(in) > 0 || ctx.Err() != nil:
+	case noRoom(failed):
+		why = "the server has room for one connection, which now does everything"
+	case !tolerable(failed):
+	case r.cfg.YieldToDDL:
+		lock, _ := errors.AsType[*snapshot.LockError](failed)
+		return nil, &YieldError{Who: cmp.Or(strings.Join(lock.Holders, "; "), firstLine(failed))}
+	default: // the coordinator has its locks
+		why = "no other connection gets past those who wait behind this export's locks, so that one does everything"
+	}
+	if why != "" {
 		w, err := snap.Alone(ctx)
 		if err != nil {
 			return nil, err
 		}
 		r.alone = true
-		r.warn("the server has room for one connection, which now does everything: if it is lost or a file fails the run ends, and nobody looks who waits behind its locks: " + firstLine(failed))
+		r.warn(why + ": if it is lost or a file fails the run ends, and nobody looks who waits behind its locks: " + firstLine(failed))
 		return []*snapshot.Worker{w}, nil
 	}
 	if len(in) == 0 || !tolerable(failed) || ctx.Err() != nil {

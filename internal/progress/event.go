@@ -37,7 +37,8 @@ type FileDone struct {
 	Rows, Bytes, RowGroups int64
 }
 
-// Phase says what the run is busy with from now on: "connecting", "waiting for locks", "copying", "writing".
+// Phase says what the run is busy with from now on: "connecting", "looking up tables", "waiting for locks", "planning",
+// "copying", "writing".
 type Phase struct{ Name string }
 
 // Warning is something to know although the run goes on: a sentence without "warning:" before it.
