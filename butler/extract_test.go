@@ -159,6 +159,50 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
+// TestKeptDuplicatesHaveRecords keeps a dataset twice, once in the last place of a chunk of look-ups and once in the next, and looks
+// at what each of the two may be read from.
+func TestKeptDuplicatesHaveRecords(t *testing.T) {
+	t.Parallel()
+	repo := bigRegistry(t, 6000)
+	change(t, repo,
+		"INSERT INTO collection_summary_dataset_type VALUES (5, 3)",
+		"INSERT INTO dataset_tags_00000002 SELECT dataset_type_id, dataset_id, 5, instrument, detector, visit FROM dataset_tags_00000002 WHERE dataset_type_id = 3 AND collection_id = 1 AND visit = 1004 AND detector = 99")
+	for where, n := range map[string]int{
+		"visit >= 1000 AND visit < 1005":    inChunk + 1, // looked up in chunks
+		"visit = 1004":                      101,
+		"visit >= 1000":                     6001, // read by a scan
+		"visit >= 1000 AND visit < 1010":    1001, // read as a whole table
+		"visit = 1004 AND detector IN (99)": 2,
+	} {
+		o := Options{Repo: repo, Collections: []string{"u/me/run1", "u/me/tag"}, DatasetType: "tab_arrow", Where: where, KeepDuplicates: true}
+		e, err := Open(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		twice := 0
+		for d := range e.Datasets() {
+			if d.Problem != nil || d.Location == "" {
+				t.Errorf("%s: %v %q", where, d.Problem, d.Location)
+			}
+			if d.DataID[1].Value == int64(99) && d.DataID[2].Value == int64(1004) {
+				twice++
+			}
+		}
+		if e.Len() != n || twice != 2 {
+			t.Errorf("%s: %d datasets, the duplicate %d times", where, e.Len(), twice)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	// Each of the two gives its rows; none may be passed over.
+	once, _ := mustExtract(t, Options{Repo: repo, Collections: []string{"u/me/run1"}, DatasetType: "tab_arrow", Where: "visit = 1004 AND detector = 99"})
+	both, s := mustExtract(t, Options{Repo: repo, Collections: []string{"u/me/run1", "u/me/tag"}, DatasetType: "tab_arrow", Where: "visit = 1004 AND detector = 99", KeepDuplicates: true})
+	if s.Written != 2 || len(once.groups) != 1 || !slices.Equal(both.groups, []int64{once.groups[0], once.groups[0]}) {
+		t.Errorf("%+v: row groups %v, of one %v", s, both.groups, once.groups)
+	}
+}
+
 func TestFirstOfCalibrations(t *testing.T) {
 	t.Parallel()
 	repo, _ := plainRepo(t)

@@ -725,15 +725,17 @@ func (r *registry) loadRecords(ctx context.Context, l *listing, stores []datasto
 		return nil
 	}
 	byID := make(map[uuid]int32, len(l.refs)) // to the first of the refs with that id
+	ids := make([]uuid, 0, len(l.refs))       // each once, however many duplicates are kept: they may be asked for in several queries
 	for i := range l.refs {
 		if _, again := byID[l.refs[i].id]; !again {
 			byID[l.refs[i].id] = int32(i)
+			ids = append(ids, l.refs[i].id)
 		}
 	}
 	arena := make([]fileRecord, 0, len(l.refs)) // a slice of its own for each dataset would be 100,000 allocations
 	parse := newRecordParser(l.datasetType.storageClass)
 	for ti, table := range l.tables {
-		err := r.records(ctx, l, table, func(v []any) error {
+		err := r.records(ctx, ids, table, l.datasetType.storageClass, func(v []any) error {
 			id, err := recordID(v)
 			at, ok := byID[id]
 			if !ok || err != nil {
@@ -961,17 +963,16 @@ func (r *registry) selectRecords(table, storageClass string) *statement {
 		add(" THEN NULL ELSE f.formatter || ", separator, " || f.storage_class || ", separator, " || f.component END, f.file_size FROM ", r.table(table), " f")
 }
 
-// records runs the queries of loadRecords over one table.
-func (r *registry) records(ctx context.Context, l *listing, table string, take func(v []any) error) error {
-	refs := l.refs
-	selectRecords := func() *statement { return r.selectRecords(table, l.datasetType.storageClass) }
+// records runs the queries of loadRecords over one table. ids has none twice.
+func (r *registry) records(ctx context.Context, ids []uuid, table, storageClass string, take func(v []any) error) error {
+	selectRecords := func() *statement { return r.selectRecords(table, storageClass) }
 	if r.postgres {
-		for part := range slices.Chunk(refs, recordChunk) {
-			ids := make([]string, len(part))
+		for part := range slices.Chunk(ids, recordChunk) {
+			keys := make([]string, len(part))
 			for i := range part {
-				ids[i] = part[i].id.String()
+				keys[i] = part[i].String()
 			}
-			if err := selectRecords().add(" WHERE f.dataset_id = ANY (").arg(ids).add("::uuid[])").each(ctx, take); err != nil {
+			if err := selectRecords().add(" WHERE f.dataset_id = ANY (").arg(keys).add("::uuid[])").each(ctx, take); err != nil {
 				return err
 			}
 		}
@@ -982,13 +983,13 @@ func (r *registry) records(ctx context.Context, l *listing, table string, take f
 	if err != nil {
 		return err
 	}
-	if last <= 8*int64(len(refs)) {
+	if last <= 8*int64(len(ids)) {
 		return selectRecords().each(ctx, take)
 	}
-	for part := range slices.Chunk(refs, inChunk) {
+	for part := range slices.Chunk(ids, inChunk) {
 		keys := make([]any, len(part))
 		for i := range part {
-			keys[i] = part[i].id.text(false)
+			keys[i] = part[i].text(false)
 		}
 		if err := selectRecords().add(" WHERE ").in("f.dataset_id", keys).each(ctx, take); err != nil {
 			return err
