@@ -68,10 +68,7 @@ func Open(ctx context.Context, o Options) (*Extraction, error) {
 		return nil, err
 	}
 	l, err := findDatasets(ctx, r, cfg, o)
-	if cerr := r.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
+	if err = r.end(err); err != nil {
 		var usage *UsageError
 		if errors.As(err, &usage) || ctx.Err() != nil {
 			return nil, err

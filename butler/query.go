@@ -829,9 +829,10 @@ type recordScan struct {
 	done   chan struct{}
 }
 
-// startScan begins a scan if it can help: in SQLite, with one table of records that is not too large. Both connections
-// see the same state of the database: the first holds its shared lock, so that nobody can have committed when the
-// second gets its own (which it does at once or not at all: a writer may be waiting in between).
+// startScan begins a scan if it can help: in SQLite with a rollback journal, with one table of records that is not too
+// large. Both connections see the same state of the database: the first holds its shared lock, so that nobody can have
+// committed when the second gets its own (which it does at once or not at all: a writer may be waiting in between).
+// Without that lock (WAL mode) there is no second connection.
 func (r *registry) startScan(ctx context.Context, stores []datastoreConfig, storageClass string) *recordScan {
 	tables := recordTables(stores)
 	if r.second == nil || len(tables) != 1 {

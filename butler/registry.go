@@ -33,8 +33,9 @@ type registry struct {
 	postgres bool
 	schema   string // quoted, with its dot, "" in SQLite
 	universe *universe
-	nameKey  bool   // collections are keyed by name, not by number
-	file     string // of a SQLite registry
+	nameKey  bool       // collections are keyed by name, not by number
+	file     string     // of a SQLite registry
+	watched  *fileState // of a file that is read without a lock: it must be the same at the end
 }
 
 // session is a connection inside its one read-only transaction.
@@ -62,10 +63,24 @@ func openRegistry(ctx context.Context, c *repoConfig, getenv func(string) string
 		err = r.check(ctx, c, log)
 	}
 	if err != nil {
-		_ = r.Close() // the first error is the one that counts
+		err = r.end(err)
 		return nil, &RepoError{Repo: c.name, Reason: "cannot use the registry", Err: err}
 	}
 	return r, nil
+}
+
+// end closes the registry after all reading of it, which ended with err, and gives the error that counts: what was read of a file that
+// changed meanwhile, or what went wrong then, means nothing.
+func (r *registry) end(err error) error {
+	if r.watched != nil {
+		if now, werr := watch(r.file); werr != nil || !now.same(r.watched) {
+			err = fmt.Errorf("the registry %s was changed while it was read: try again", r.file)
+		}
+	}
+	if cerr := r.Close(); err == nil {
+		err = cerr
+	}
+	return err
 }
 
 // Close ends the transaction and the connection. It may be called more than once.
@@ -96,18 +111,24 @@ const sqliteBusyTimeout = 60 * time.Second
 // quietWait is how long a query may take before people are told that it waits.
 const quietWait = 3 * time.Second
 
-// openSQLite opens the file so that nothing is created beside it.
+// openSQLite opens the file so that nothing is written to it or beside it.
 //
 // mode=ro creates no rollback journal, but on a database in WAL mode it would create the -wal and -shm files, or fail in
-// a directory where it cannot. A WAL database without a log holds all its content itself and is opened as immutable. One
-// with a log can only be read together with it, through the -shm of whoever writes.
+// a directory where it cannot. A WAL database whose log is not there or empty holds all its content itself and is opened
+// as immutable; no lock is taken then, so that end looks whether the file changed (what others add to a log meanwhile is
+// none of ours). One with a log can only be read together with it: by the index of the log (-shm) that whoever writes
+// has, or has left, and which readonly_shm keeps us from writing to.
+// Source: https://sqlite.org/walformat.html, and walBeginShmUnreliable in SQLite's wal.c for an index that nobody keeps.
 func (r *registry) openSQLite(ctx context.Context, u dbURL, log *slog.Logger) error {
 	path, err := u.sqlitePath()
 	if err != nil {
 		return err
 	}
 	r.file = path
-	wal, err := sqliteUsesWAL(path)
+	state, err := watch(path)
+	if err == nil && state.usesWAL() {
+		state, err = state.settled(ctx, path)
+	}
 	if err != nil {
 		return err
 	}
@@ -115,26 +136,22 @@ func (r *registry) openSQLite(ctx context.Context, u dbURL, log *slog.Logger) er
 		log.Warn(fmt.Sprintf("waiting up to %v for another program that is writing to the registry", sqliteBusyTimeout), "registry", path)
 	})
 	defer notice.Stop() // whoever has read once is waited for by writers
-	shared := true
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?mode=ro&_pragma=temp_store(memory)&_pragma=query_only(1)"
-	if wal {
-		log, err := os.Stat(path + "-wal")
-		switch {
-		case errors.Is(err, os.ErrNotExist) || err == nil && log.Size() == 0:
-			dsn += "&immutable=1"
-		case err != nil:
-			return err
-		case isFile(path + "-shm"):
-			shared = false // in a log, each session sees what was there when it began
-		default:
-			return fmt.Errorf("%s has a write-ahead log (-wal) that nobody has open, and reading it would write beside it: let SQLite or Butler open the repository for writing once, or copy it with its -wal to a place where that can be done", path)
-		}
+	switch {
+	case !state.usesWAL():
+		// The shared lock of one session keeps everybody from committing, and so gives the other the same state.
+		second := dsn + "&_pragma=busy_timeout(0)"
+		r.second = func(ctx context.Context) (session, error) { return beginSQLite(ctx, second) }
+	case !hasBytes(path + "-wal"): // looked at after the file: what a log had before then, the file has
+		r.watched = state
+		dsn += "&immutable=1"
+	case hasBytes(path + "-shm"):
+		dsn += "&readonly_shm=1"
+	default:
+		return fmt.Errorf("%s has a write-ahead log (-wal) without its index (-shm), and reading it would write beside it: let SQLite or Butler open the repository for writing once, or copy it with its -wal to a place where that can be done", path)
 	}
 	if r.session, err = beginSQLite(ctx, dsn+"&_pragma=busy_timeout("+strconv.FormatInt(sqliteBusyTimeout.Milliseconds(), 10)+")"); err != nil {
 		return fmt.Errorf("%s: %w", path, explain(err))
-	}
-	if shared {
-		r.second = func(ctx context.Context) (session, error) { return beginSQLite(ctx, dsn+"&_pragma=busy_timeout(0)") }
 	}
 	n, err := r.count(ctx, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'butler_attributes'")
 	if err != nil {
@@ -227,25 +244,61 @@ func (s *sqliteSession) each(ctx context.Context, query string, args []any, row 
 	})
 }
 
-// sqliteUsesWAL reads the header of a SQLite file. Source: https://sqlite.org/fileformat2.html, section 1.3.
-func sqliteUsesWAL(path string) (bool, error) {
+// fileState is by what a change of a SQLite file is seen.
+type fileState struct {
+	info   os.FileInfo
+	header [100]byte // with counters of changes, and the size. Source: https://sqlite.org/fileformat2.html, section 1.3
+}
+
+// watch looks at a SQLite file.
+func watch(path string) (*fileState, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return false, fmt.Errorf("%s is no regular file", path)
+		return nil, fmt.Errorf("%s is no regular file", path)
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	var h [20]byte
-	if _, err := io.ReadFull(f, h[:]); err != nil || string(h[:16]) != "SQLite format 3\x00" {
-		return false, fmt.Errorf("%s is no SQLite database", path)
+	s := &fileState{info: info}
+	if _, err := io.ReadFull(f, s.header[:]); err != nil || string(s.header[:16]) != "SQLite format 3\x00" {
+		return nil, fmt.Errorf("%s is no SQLite database", path)
 	}
-	return h[19] == 2, nil
+	return s, nil
+}
+
+// usesWAL tells whether the database is in WAL mode.
+func (s *fileState) usesWAL() bool { return s.header[19] == 2 }
+
+// same tells whether nobody has written to the file between two looks at it.
+func (s *fileState) same(o *fileState) bool {
+	return os.SameFile(s.info, o.info) && s.info.Size() == o.info.Size() && s.info.ModTime().Equal(o.info.ModTime()) && s.header == o.header
+}
+
+// clockTick is more than file systems take to give a change another time than the one before it.
+const clockTick = 20 * time.Millisecond
+
+// settled gives the state of a file once its last change is so long ago that a further one would have another time.
+func (s *fileState) settled(ctx context.Context, path string) (*fileState, error) {
+	if age := time.Since(s.info.ModTime()); age < 0 || age >= clockTick {
+		return s, nil
+	}
+	select {
+	case <-time.After(clockTick):
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	return watch(path)
+}
+
+// hasBytes tells whether there is a file that is not empty. SQLite would change the permissions of an empty one beside its database.
+func hasBytes(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Size() > 0
 }
 
 // openPostgres connects and begins REPEATABLE READ, READ ONLY. Every statement is sent whole, none prepared under a

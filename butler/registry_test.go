@@ -1,18 +1,24 @@
 package butler
 
 import (
+	"bufio"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"fast-export/internal/pgtest"
 )
 
 // plainRepo gives a fresh copy of the plain repository, and the directory that it was unpacked in.
@@ -218,7 +224,7 @@ func TestNotARegistry(t *testing.T) {
 	}
 }
 
-// everything lists a directory with sizes and times.
+// everything lists a directory with sizes, times and contents.
 func everything(t testing.TB, dir string) []string {
 	t.Helper()
 	var out []string
@@ -226,7 +232,15 @@ func everything(t testing.TB, dir string) []string {
 		if err != nil {
 			return err
 		}
-		out = append(out, fmt.Sprintf("%s %d %s %s", p, info.Size(), info.Mode(), info.ModTime()))
+		sum := ""
+		if info.Mode().IsRegular() {
+			b, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			sum = fmt.Sprintf("%x", sha256.Sum256(b))
+		}
+		out = append(out, fmt.Sprintf("%s %d %s %s %s", p, info.Size(), info.Mode(), info.ModTime(), sum))
 		return nil
 	})
 	if err != nil {
@@ -235,16 +249,131 @@ func everything(t testing.TB, dir string) []string {
 	return out
 }
 
-// TestNothingIsWritten reads repositories that must stay as they are, with rollback journals and with write-ahead logs.
+// sqliteWriter is another program that has a registry open. Programs have locks against each other, one has none against itself.
+type sqliteWriter struct {
+	t   testing.TB
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+func newSQLiteWriter(t testing.TB, repo string, statements ...string) *sqliteWriter {
+	t.Helper()
+	w := &sqliteWriter{t: t, cmd: exec.CommandContext(t.Context(), pgtest.Python(t), "-c", `
+import sqlite3, sys
+c = sqlite3.connect(sys.argv[1], isolation_level=None)
+for line in sys.stdin:
+    print(c.execute(line).fetchall(), flush=True)
+c.close()
+`, filepath.Join(repo, "gen3.sqlite3"))}
+	var err error
+	if w.in, err = w.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := w.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.out = bufio.NewReader(out)
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.exec(statements...)
+	return w
+}
+
+func (w *sqliteWriter) exec(statements ...string) {
+	w.t.Helper()
+	for _, s := range statements {
+		if _, err := io.WriteString(w.in, s+"\n"); err != nil {
+			w.t.Fatal(err)
+		}
+		if said, err := w.out.ReadString('\n'); err != nil {
+			w.t.Fatalf("%s: %q, %v", s, said, err)
+		}
+	}
+}
+
+// close ends the program in order.
+func (w *sqliteWriter) close() {
+	w.t.Helper()
+	if err := errors.Join(w.in.Close(), w.cmd.Wait()); err != nil {
+		w.t.Error(err)
+	}
+}
+
+// kill ends it at once: it leaves its log.
+func (w *sqliteWriter) kill() {
+	w.t.Helper()
+	if err := w.cmd.Process.Kill(); err != nil {
+		w.t.Fatal(err)
+	}
+	_ = w.cmd.Wait()
+}
+
+// late is a collection that a writer adds.
+var late = []string{"INSERT INTO collection VALUES (50, 'late', 1, NULL)", "INSERT INTO collection_summary_dataset_type VALUES (50, 1)"}
+
+// TestNothingIsWritten reads repositories that must stay as they are to the last byte: with a rollback journal, and with
+// write-ahead logs in all states in which they can be met.
 func TestNothingIsWritten(t *testing.T) {
 	t.Parallel()
-	for name, mode := range map[string]string{"rollback": "delete", "wal": "wal"} {
-		t.Run(name, func(t *testing.T) {
+	noCheckpoint := []string{"PRAGMA journal_mode = wal", "PRAGMA wal_autocheckpoint = 0"}
+	for _, c := range []struct {
+		name        string
+		write       []string
+		end         func(*sqliteWriter) // nil: the writer has it open meanwhile
+		files       string              // what stands beside the registry
+		collections string
+		err         string
+	}{
+		{"rollback", []string{"PRAGMA journal_mode = delete"}, (*sqliteWriter).close, "", "u/me/run1", ""},
+		{"no log", []string{"PRAGMA journal_mode = wal"}, (*sqliteWriter).close, "", "u/me/run1", ""},
+		{"an empty log", []string{"PRAGMA journal_mode = wal"}, func(w *sqliteWriter) {
+			w.close()
+			if err := os.WriteFile(w.cmd.Args[3]+"-wal", nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}, "-wal", "u/me/run1", ""},
+		{"a log in use", slices.Concat(noCheckpoint, late), nil, "-shm -wal", "u/me/run1,late", ""},
+		{"a log in use, all of it checkpointed", slices.Concat(noCheckpoint, late, []string{"PRAGMA wal_checkpoint(full)"}), nil, "-shm -wal", "u/me/run1,late", ""},
+		{"an empty log in use", slices.Concat(noCheckpoint, late, []string{"PRAGMA wal_checkpoint(truncate)"}), nil, "-shm -wal", "u/me/run1,late", ""},
+		{"a transaction in the log", slices.Concat(noCheckpoint, late, []string{"BEGIN IMMEDIATE", "DELETE FROM collection_summary_dataset_type"}), nil, "-shm -wal", "u/me/run1,late", ""},
+		{"a log left by a crash", slices.Concat(noCheckpoint, late), (*sqliteWriter).kill, "-shm -wal", "u/me/run1,late", ""},
+		{"a log left by a crash, all of it checkpointed", slices.Concat(noCheckpoint, late, []string{"PRAGMA wal_checkpoint(full)"}), (*sqliteWriter).kill, "-shm -wal", "u/me/run1,late", ""},
+		{"an empty log left by a crash", slices.Concat(noCheckpoint, late, []string{"PRAGMA wal_checkpoint(truncate)"}), (*sqliteWriter).kill, "-shm -wal", "u/me/run1,late", ""},
+		{"a log with an empty index", slices.Concat(noCheckpoint, late), func(w *sqliteWriter) {
+			w.kill()
+			if err := os.Truncate(w.cmd.Args[3]+"-shm", 0); err != nil {
+				t.Fatal(err)
+			}
+		}, "-shm -wal", "u/me/run1,late", "a write-ahead log (-wal) without its index (-shm)"},
+		{"a log without its index", slices.Concat(noCheckpoint, late), func(w *sqliteWriter) {
+			w.kill()
+			if err := os.Remove(w.cmd.Args[3] + "-shm"); err != nil {
+				t.Fatal(err)
+			}
+		}, "-wal", "u/me/run1,late", "a write-ahead log (-wal) without its index (-shm)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			repo, _ := plainRepo(t)
-			change(t, repo, "PRAGMA journal_mode = "+mode)
-			if wal, err := sqliteUsesWAL(filepath.Join(repo, "gen3.sqlite3")); err != nil || wal != (mode == "wal") {
-				t.Fatalf("WAL: %t, %v", wal, err)
+			w := newSQLiteWriter(t, repo, c.write...)
+			if c.end != nil {
+				c.end(w)
+			} else {
+				defer w.close()
+			}
+			var beside []string
+			names, err := filepath.Glob(filepath.Join(repo, "gen3.sqlite3-*"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range names {
+				beside = append(beside, strings.TrimPrefix(filepath.Base(n), "gen3.sqlite3"))
+			}
+			if got := strings.Join(beside, " "); got != c.files {
+				t.Fatalf("beside it are %q, not %q", got, c.files)
 			}
 			for _, perm := range []os.FileMode{0o755, 0o555} {
 				if err := os.Chmod(filepath.Join(repo, "gen3.sqlite3"), perm&0o644); err != nil {
@@ -254,12 +383,12 @@ func TestNothingIsWritten(t *testing.T) {
 					t.Fatal(err)
 				}
 				before := everything(t, repo)
-				_, s := mustExtract(t, Options{Repo: repo, Collections: []string{"u/me/run1"}})
+				_, s, err := extract(t, Options{Repo: repo, Collections: []string{c.collections}})
 				if after := everything(t, repo); !slices.Equal(before, after) {
 					t.Errorf("mode %v: before\n%v\nafter\n%v", perm, before, after)
 				}
-				if s.Written != 3 {
-					t.Errorf("%d datasets", s.Written)
+				if c.err == "" && (err != nil || s.Written != 3) || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+					t.Errorf("%d datasets, %v", s.Written, err)
 				}
 			}
 			if err := os.Chmod(repo, 0o755); err != nil {
@@ -269,48 +398,77 @@ func TestNothingIsWritten(t *testing.T) {
 	}
 }
 
-// TestLiveWAL reads beside a writer whose rows are still in the log.
-func TestLiveWAL(t *testing.T) {
+// TestOneState changes a registry while it is read: what is read is of one state, or the run ends.
+func TestOneState(t *testing.T) {
 	t.Parallel()
-	repo, _ := plainRepo(t)
-	change(t, repo, "PRAGMA journal_mode = wal")
-	db, err := sql.Open("sqlite", filepath.Join(repo, "gen3.sqlite3"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	db.SetMaxOpenConns(1)
-	for _, s := range []string{"PRAGMA wal_autocheckpoint = 0", "INSERT INTO collection VALUES (50, 'late', 1, NULL)", "INSERT INTO collection_summary_dataset_type VALUES (50, 1)"} {
-		if _, err := db.Exec(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	e, err := Open(t.Context(), Options{Repo: repo, Collections: []string{"late"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := e.Close(); err != nil {
-		t.Error(err)
-	}
-	// A copy with the log but without its index cannot be read without writing beside it.
-	copied := t.TempDir()
-	for _, f := range []string{"butler.yaml", "gen3.sqlite3", "gen3.sqlite3-wal"} {
-		b, err := os.ReadFile(filepath.Join(repo, f))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(copied, f), b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	before := everything(t, copied)
-	if _, err := Open(t.Context(), Options{Repo: copied, Collections: []string{"late"}}); err == nil || !strings.Contains(err.Error(), "write-ahead log") {
-		t.Error(err)
-	}
-	if after := everything(t, copied); !slices.Equal(before, after) {
-		t.Errorf("before\n%v\nafter\n%v", before, after)
+	gone := []string{"PRAGMA foreign_keys = off", "DELETE FROM file_datastore_records", "VACUUM"}
+	for _, c := range []struct {
+		name          string
+		before, while []string
+		kill, closes  bool
+		err           string
+	}{
+		{"no log, a writer that is still there", nil, append(gone[:len(gone):len(gone)], "PRAGMA wal_checkpoint(passive)"), false, false, "was changed while it was read"},
+		{"no log, a writer that came and went", nil, gone, false, true, "was changed while it was read"},
+		{"no log, one row in place", nil, []string{"UPDATE dataset_type SET name = 'Tab_arrow' WHERE id = 3"}, false, true, "was changed while it was read"},
+		{"no log, a reader that came and went", nil, []string{"SELECT count(*) FROM collection"}, false, true, ""},
+		{"no log, a writer that only adds to one", nil, []string{"PRAGMA wal_autocheckpoint = 0", "DELETE FROM file_datastore_records"}, false, false, ""},
+		{"a log in use", late, gone, false, false, ""},
+		{"a log in use, that is checkpointed", late, append(gone[:len(gone):len(gone)], "PRAGMA busy_timeout = 0", "PRAGMA wal_checkpoint(truncate)"), false, false, ""},
+		{"a log left by a crash", late, gone, true, true, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			repo := bigRegistry(t, fewRefs+500)
+			w := newSQLiteWriter(t, repo, slices.Concat([]string{"PRAGMA journal_mode = wal", "PRAGMA wal_autocheckpoint = 0"}, c.before)...)
+			switch {
+			case c.kill:
+				w.kill()
+			case c.before == nil:
+				w.close()
+			default:
+				defer w.close()
+			}
+			cfg, err := testSource(nil).openConfig(repo)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := openRegistry(t.Context(), cfg, func(string) string { return "" }, testSource(nil).log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.second != nil {
+				t.Error("a second session, which may see another state")
+			}
+			if c.before == nil || c.kill {
+				w = newSQLiteWriter(t, repo)
+				if !c.closes {
+					defer w.close()
+				}
+			}
+			w.exec(c.while...)
+			if c.closes {
+				w.close()
+			}
+			o, err := Options{Collections: []string{"u/me/run1"}, DatasetType: "tab_arrow"}.withDefaults()
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := findDatasets(t.Context(), r, cfg, o)
+			err = r.end(err)
+			switch {
+			case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)):
+				t.Errorf("%v", err)
+			case c.err == "" && err != nil:
+				t.Error(err)
+			case c.err == "":
+				for i := range l.refs {
+					if len(l.refs[i].records) != 1 {
+						t.Fatalf("dataset %d of %d has %d records", i, len(l.refs), len(l.refs[i].records))
+					}
+				}
+			}
+		})
 	}
 }
 
