@@ -69,7 +69,7 @@ func TestDatabaseURLs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := u.conninfo(), `user='us\'er' password='p\\w' host='h' port='1' dbname='d' options='-c x=y' sslmode='require' `; got != want {
+	if got, want := conninfo(u.settings()), `dbname='d' host='h' options='-c x=y' password='p\\w' port='1' sslmode='require' user='us\'er' `; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 }
@@ -174,7 +174,7 @@ func TestMaskedErrors(t *testing.T) {
 		}
 	}
 	// pgx itself would show what stands behind a quote.
-	_, err := pgx.ParseConfig(dbURL{username: "u", password: "a'b s3cret", host: "h", query: url.Values{"sslmode": {"none"}}}.conninfo())
+	_, err := pgx.ParseConfig(conninfo(dbURL{username: "u", password: "a'b s3cret", host: "h", query: url.Values{"sslmode": {"none"}}}.settings()))
 	if got := (&maskedError{err}).Error(); err == nil || got != "the connection's parameters cannot be used: failed to configure TLS (sslmode is invalid)" {
 		t.Error(got)
 	}

@@ -63,7 +63,7 @@ func Open(ctx context.Context, o Options) (*Extraction, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := openRegistry(ctx, cfg, o.Getenv, o.Log)
+	r, err := openRegistry(ctx, cfg, o)
 	if err != nil {
 		return nil, err
 	}

@@ -112,7 +112,7 @@ func newLister(t *testing.T, repo string) *lister {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := openRegistry(t.Context(), cfg, src.getenv, src.log)
+	r, err := openRegistry(t.Context(), cfg, Options{Getenv: src.getenv, Log: src.log})
 	if err != nil {
 		t.Fatal(err)
 	}

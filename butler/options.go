@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"runtime"
 	"slices"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // DefaultDatasetType is the dataset type that is extracted when none is named.
@@ -63,9 +65,13 @@ type Options struct {
 	Memory int64
 
 	// Getenv gives environment variables (DAF_BUTLER_REPOSITORY_INDEX, DAF_BUTLER_REPOSITORIES, LSST_DB_AUTH,
-	// LSST_DB_AUTH_CREDENTIALS, HOME, and those that paths name). nil for an empty environment. Variables of libpq
-	// (PGPASSFILE, PGHOST, …) are read by the Postgres client itself.
+	// LSST_DB_AUTH_CREDENTIALS, HOME, and those that paths name). nil for an empty environment.
 	Getenv func(string) string
+	// Postgres makes a connection's configuration of what the repository says of its registry's server, in libpq's
+	// words (host, dbname, password, …; what it does not say is not there), and tells where it looked for a password
+	// that the repository does not have, for the error of a refused login. nil leaves it to pgx, which reads libpq's
+	// variables, password file and service file by itself.
+	Postgres func(settings map[string]string) (cfg *pgx.ConnConfig, tried []string, err error)
 	// Log gets what is worth knowing while it happens; nil for none.
 	Log *slog.Logger
 	// OnDataset is called after each dataset that was looked at for the schema, and after each that was handed over or

@@ -8,11 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -48,19 +47,19 @@ type session interface {
 
 // openRegistry connects, begins the one transaction that everything is read in, and checks that the schema is one we
 // know. The caller closes it.
-func openRegistry(ctx context.Context, c *repoConfig, getenv func(string) string, log *slog.Logger) (*registry, error) {
-	u, tried, err := c.dbURL(getenv)
+func openRegistry(ctx context.Context, c *repoConfig, o Options) (*registry, error) {
+	u, tried, err := c.dbURL(o.Getenv)
 	if err != nil {
 		return nil, &RepoError{Repo: c.name, Reason: "cannot find the registry", Err: err}
 	}
 	r := &registry{}
 	if u.dialect == "sqlite" {
-		err = r.openSQLite(ctx, u, log)
+		err = r.openSQLite(ctx, u, o.Log)
 	} else {
-		err = r.openPostgres(ctx, u, tried, c.namespace, getenv)
+		err = r.openPostgres(ctx, u, tried, c.namespace, o.Postgres)
 	}
 	if err == nil {
-		err = r.check(ctx, c, log)
+		err = r.check(ctx, c, o.Log)
 	}
 	if err != nil {
 		err = r.end(err)
@@ -303,11 +302,18 @@ func hasBytes(path string) bool {
 
 // openPostgres connects and begins REPEATABLE READ, READ ONLY. Every statement is sent whole, none prepared under a
 // name: between us and the server there may be a pooler that gives each transaction another connection.
-func (r *registry) openPostgres(ctx context.Context, u dbURL, tried []string, namespace string, getenv func(string) string) error {
+func (r *registry) openPostgres(ctx context.Context, u dbURL, tried []string, namespace string, configure func(map[string]string) (*pgx.ConnConfig, []string, error)) error {
+	if configure == nil {
+		configure = func(settings map[string]string) (*pgx.ConnConfig, []string, error) {
+			cfg, err := pgx.ParseConfig(conninfo(settings))
+			return cfg, nil, err
+		}
+	}
+	cfg, more, err := configure(u.settings())
+	tried = append(tried, more...)
 	refused := func(err error) error {
 		return &ConnectError{Server: u.String(), Tried: tried, PasswordFrom: u.passwordFrom, Err: &maskedError{err}}
 	}
-	cfg, err := pgx.ParseConfig(u.conninfo())
 	if err != nil {
 		return refused(err)
 	}
@@ -316,7 +322,6 @@ func (r *registry) openPostgres(ctx context.Context, u dbURL, tried []string, na
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "fast-export"
 	}
-	tried = append(tried, passwordSource(u, cfg, getenv)...)
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return refused(err)
@@ -347,27 +352,6 @@ func (r *registry) openPostgres(ctx context.Context, u dbURL, tried []string, na
 		return fmt.Errorf("schema %s of %s has no table butler_attributes: no Butler registry, check registry.namespace in butler.yaml", quoteName(namespace), u)
 	}
 	return nil
-}
-
-// passwordSource says where the password of a connection is from, or where one was looked for beside the list of credentials.
-func passwordSource(u dbURL, cfg *pgx.ConnConfig, getenv func(string) string) []string {
-	file, at := "~/.pgpass", filepath.Join(getenv("HOME"), ".pgpass")
-	if name := getenv("PGPASSFILE"); name != "" {
-		file, at = "PGPASSFILE "+name, name
-	}
-	switch {
-	case cfg.Password == "":
-		why := " (no line fits)"
-		if _, err := os.Stat(at); errors.Is(err, fs.ErrNotExist) && filepath.IsAbs(at) {
-			why = " (not there)"
-		}
-		return []string{"no password in the configuration, PGPASSWORD or PGSERVICE", file + why}
-	case cfg.Password == u.password || cfg.Password == u.query.Get("password"):
-		return nil // the list of credentials or the configuration has it, and is named already
-	case cfg.Password == getenv("PGPASSWORD"):
-		return []string{"a password from PGPASSWORD"}
-	}
-	return []string{"a password from " + file + " or PGSERVICE"}
 }
 
 // postgresSession is a Postgres connection inside its transaction.
@@ -417,28 +401,25 @@ func (s *postgresSession) each(ctx context.Context, query string, args []any, ro
 	return rows.Err()
 }
 
-// conninfo writes u as key=value pairs for pgx, which adds the PG* variables, ~/.pgpass and service files for what is
-// not there.
-func (u dbURL) conninfo() string {
-	var b strings.Builder
-	put := func(key, value string) {
+// settings gives what u says in libpq's words. Options behind the ? win, as in SQLAlchemy's create_connect_args.
+func (u dbURL) settings() map[string]string {
+	s := map[string]string{}
+	for key, value := range map[string]string{"user": u.username, "password": u.password, "host": u.host, "port": u.port, "dbname": u.database} {
 		if value != "" {
-			b.WriteString(key + "='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "' ")
+			s[key] = value
 		}
 	}
-	put("user", u.username)
-	put("password", u.password)
-	put("host", u.host)
-	put("port", u.port)
-	put("dbname", u.database)
-	for _, key := range slices.Sorted(func(yield func(string) bool) {
-		for k := range u.query {
-			if !yield(k) {
-				return
-			}
-		}
-	}) {
-		put(key, strings.Join(u.query[key], ","))
+	for key, values := range u.query {
+		s[key] = strings.Join(values, ",")
+	}
+	return s
+}
+
+// conninfo writes settings as key=value pairs for pgx.
+func conninfo(settings map[string]string) string {
+	var b strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(settings)) {
+		b.WriteString(key + "='" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(settings[key]) + "' ")
 	}
 	return b.String()
 }

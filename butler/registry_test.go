@@ -433,7 +433,7 @@ func TestOneState(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := openRegistry(t.Context(), cfg, func(string) string { return "" }, testSource(nil).log)
+			r, err := openRegistry(t.Context(), cfg, Options{Getenv: testSource(nil).getenv, Log: testSource(nil).log})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -531,7 +531,7 @@ func TestCollectionOrder(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := openRegistry(t.Context(), cfg, func(string) string { return "" }, testSource(nil).log)
+		r, err := openRegistry(t.Context(), cfg, Options{Getenv: testSource(nil).getenv, Log: testSource(nil).log})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -592,7 +592,7 @@ func TestScanOfRecords(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := openRegistry(t.Context(), cfg, func(string) string { return "" }, testSource(nil).log)
+		r, err := openRegistry(t.Context(), cfg, Options{Getenv: testSource(nil).getenv, Log: testSource(nil).log})
 		if err != nil {
 			t.Fatal(err)
 		}

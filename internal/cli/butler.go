@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"fast-export/butler"
@@ -178,7 +179,7 @@ func (o *butlerOptions) butler(ctx context.Context, a *app, f *flags) (err error
 	if err != nil {
 		return err
 	}
-	lendPG(a.Getenv, func(text string) {
+	c.Options.Postgres = registryConn(a.Getenv, func(text string) {
 		if !o.silent {
 			a.warn(text)
 		}
@@ -254,7 +255,7 @@ func butlerVerdict(err error) (verdict, bool) {
 			v.hint = "tried: " + strings.Join(c.Tried, "; ") + ". "
 			switch {
 			case c.PasswordFrom == "":
-				v.hint += "Credentials come from db-auth.yaml (LSST_DB_AUTH, or ~/.lsst), else from PGPASSWORD, PGPASSFILE or ~/.pgpass"
+				v.hint += "Credentials come from db-auth.yaml (LSST_DB_AUTH, or ~/.lsst), else as libpq finds them: PGPASSWORD, a service, PGPASSFILE or ~/.pgpass"
 			case len(c.Tried) == 1: // a server without a name, which no list of credentials knows
 				v.hint += "PGPASSWORD and ~/.pgpass don't count beside it: correct or remove it there"
 			default:
@@ -283,24 +284,55 @@ func pyarrowCompression(s string) (parquetw.Compression, error) {
 	return parquetw.ParseCompression(strings.ToLower(s))
 }
 
-// lendPG gives the libpq variables back to the process: the registry's credentials follow libpq, which pgx reads by itself.
-// A password file that libpq would pass over is passed over, with a warning.
-func lendPG(getenv func(string) string, warn func(string)) {
-	for _, name := range []string{"PGPASSFILE", "PGPASSWORD", "PGUSER", "PGHOST", "PGPORT", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGCONNECT_TIMEOUT"} {
-		if v := getenv(name); v != "" && os.Getenv(name) == "" {
-			os.Setenv(name, v)
+// registryConn settles whom to connect to for a registry, by the same rules as for an export: what the repository says is as good as
+// flags, and the service file and the environment give what it does not say. A warning is given once, for a run may list twice.
+func registryConn(getenv func(string) string, warn func(string)) func(map[string]string) (*pgx.ConnConfig, []string, error) {
+	warned := map[string]bool{}
+	return func(own map[string]string) (*pgx.ConnConfig, []string, error) {
+		o := connOptions{file: own, warn: func(text string) {
+			if !warned[text] {
+				warned[text] = true
+				warn(text)
+			}
+		}}
+		all, err := o.all(getenv)
+		var cfg *pgx.ConnConfig
+		if err == nil {
+			cfg, err = pgxConfig(all)
 		}
-	}
-	file := os.Getenv("PGPASSFILE")
-	if home := getenv("HOME"); file == "" && home != "" {
-		file = filepath.Join(home, ".pgpass")
-	}
-	if file != "" && os.Getenv("PGPASSWORD") == "" {
-		if why := checkPassfile(file); why != "" {
-			warn(why)
-			os.Setenv("PGPASSFILE", os.DevNull)
+		if err != nil {
+			v := judge(err)
+			return nil, nil, &connError{msg: "the registry's connection: " + v.message, hint: v.hint}
 		}
+		return cfg, passwordSource(own, all, cfg, getenv), nil
 	}
+}
+
+// passwordSource says where the password of a registry's connection is from, or where one was looked for, beside what the repository says.
+func passwordSource(own, all settings, cfg *pgx.ConnConfig, getenv func(string) string) []string {
+	service := ""
+	if name := cmp.Or(own["service"], getenv("PGSERVICE")); name != "" {
+		service = "the service " + name
+	}
+	switch {
+	case own["password"] != "":
+		return nil // the list of credentials or the configuration has it, and is named already
+	case all["password"] != "" && service != "" && all["password"] != getenv("PGPASSWORD"):
+		return []string{"a password from " + service}
+	case all["password"] != "":
+		return []string{"a password from PGPASSWORD"}
+	case cfg.Password != "":
+		return []string{"a password from " + all["passfile"]}
+	}
+	none := "no password in the configuration, PGPASSWORD or " + cmp.Or(service, "a service (PGSERVICE is not set)")
+	why := " (no line fits)"
+	if _, err := os.Stat(all["passfile"]); errors.Is(err, fs.ErrNotExist) {
+		why = " (not there)"
+	}
+	if all["passfile"] == os.DevNull {
+		return []string{none, "no password file that may be used"}
+	}
+	return []string{none, all["passfile"] + why}
 }
 
 // list prints a line a dataset.

@@ -233,26 +233,67 @@ func writeIDs(t *testing.T, path string, ids ...string) {
 	}
 }
 
-// A password file that others may read is passed over, as libpq does it.
-func TestLendPGPassesLooseFilesOver(t *testing.T) {
-	file := write(t, t.TempDir(), "pgpass", "*:*:*:*:secret\n")
-	if err := os.Chmod(file, 0o644); err != nil {
+// TestRegistryConnection holds the connection to a registry to libpq's rules: what the repository says wins, then the service, then the
+// environment.
+func TestRegistryConnection(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	services := write(t, dir, "services", "[reg]\nhost=from-service\nport=5555\nuser=su\npassword=sp\n[bare]\nhost=bare-service\n")
+	pass := write(t, dir, "pgpass", "*:*:*:*:filed\n")
+	loose := write(t, dir, "loose", "*:*:*:*:filed\n")
+	if err := os.Chmod(loose, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"PGPASSFILE", "PGPASSWORD"} {
-		t.Setenv(name, "") // and back to what it was
-		os.Unsetenv(name)
+	for _, c := range []struct {
+		name    string
+		own     map[string]string
+		env     []string
+		want    string // user:password@host:port/dbname
+		tried   string
+		warning string
+		err     string
+	}{
+		{"a service fills what is not there", map[string]string{"dbname": "d"}, []string{"PGSERVICE", "reg", "PGSERVICEFILE", services, "PGHOST", "h", "PGUSER", "u", "PGPASSWORD", "p"}, "su:sp@from-service:5555/d", "a password from the service reg", "", ""},
+		{"the repository wins", map[string]string{"dbname": "d", "host": "own", "user": "me", "password": "pw"}, []string{"PGSERVICE", "reg", "PGSERVICEFILE", services}, "me:pw@own:5555/d", "", "", ""},
+		{"a service that the repository names", map[string]string{"dbname": "d", "service": "reg"}, []string{"PGSERVICEFILE", services}, "su:sp@from-service:5555/d", "a password from the service reg", "", ""},
+		{"the environment", map[string]string{"dbname": "d"}, []string{"PGHOST", "h", "PGPORT", "7", "PGUSER", "u", "PGPASSWORD", "p"}, "u:p@h:7/d", "a password from PGPASSWORD", "", ""},
+		{"the environment's password with a service", map[string]string{"dbname": "d", "user": "me"}, []string{"PGSERVICE", "bare", "PGSERVICEFILE", services, "PGPASSWORD", "p"}, "me:p@bare-service:5432/d", "a password from PGPASSWORD", "", ""},
+		{"a password file", map[string]string{"dbname": "d", "host": "h", "user": "me"}, []string{"PGPASSFILE", pass}, "me:filed@h:5432/d", "a password from " + pass, "", ""},
+		{"one that others may read", map[string]string{"dbname": "d", "host": "h", "user": "me"}, []string{"PGPASSFILE", loose}, "me:@h:5432/d", "no password in the configuration, PGPASSWORD or a service (PGSERVICE is not set); no password file that may be used", "is not used", ""},
+		{"no password", map[string]string{"dbname": "d", "host": "h", "user": "me"}, nil, "me:@h:5432/d", "no password in the configuration, PGPASSWORD or a service (PGSERVICE is not set); " + dir + "/.pgpass (not there)", "", ""},
+		{"no such service", map[string]string{"dbname": "d"}, []string{"PGSERVICE", "none", "PGSERVICEFILE", services}, "", "", "", `the registry's connection: no service "none" in ` + services},
+		{"what is not supported is said", map[string]string{"dbname": "d", "host": "h"}, []string{"PGREQUIREPEER", "x"}, "", "", "", "the registry's connection: connection parameter requirepeer is not supported"},
+		{"a bad value", map[string]string{"dbname": "d", "host": "h"}, []string{"PGTARGETSESSIONATTRS", "often"}, "", "", "", "the registry's connection: "},
+	} {
+		var warned []string
+		connect := registryConn(vars(dir, c.env...), func(text string) { warned = append(warned, text) })
+		var tried []string
+		for range 2 { // a run may list twice
+			cfg, where, err := connect(c.own)
+			if c.err != "" {
+				if v := judge(err); err == nil || !strings.Contains(v.message, c.err) || v.code != codeConnect {
+					t.Errorf("%s: %v", c.name, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s: %v", c.name, err)
+				continue
+			}
+			if got := fmt.Sprintf("%s:%s@%s:%d/%s", cfg.User, cfg.Password, cfg.Host, cfg.Port, cfg.Database); got != c.want {
+				t.Errorf("%s: %s, want %s", c.name, got, c.want)
+			}
+			tried = where
+		}
+		if got := strings.Join(tried, "; "); got != c.tried {
+			t.Errorf("%s: tried %s, want %s", c.name, got, c.tried)
+		}
+		if len(warned) > 1 || (len(warned) == 1) != (c.warning != "") || c.warning != "" && !strings.Contains(warned[0], c.warning) {
+			t.Errorf("%s: warned of %q", c.name, warned)
+		}
 	}
-	var warned []string
-	lendPG(func(name string) string { return map[string]string{"PGPASSFILE": file}[name] }, func(text string) { warned = append(warned, text) })
-	if os.Getenv("PGPASSFILE") != os.DevNull || len(warned) != 1 || !strings.Contains(warned[0], "is not used") {
-		t.Errorf("PGPASSFILE is %s, warned of %q", os.Getenv("PGPASSFILE"), warned)
-	}
-	if err := os.Chmod(file, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	os.Unsetenv("PGPASSFILE")
-	if lendPG(func(name string) string { return map[string]string{"PGPASSFILE": file}[name] }, func(string) {}); os.Getenv("PGPASSFILE") != file {
-		t.Errorf("PGPASSFILE is %s", os.Getenv("PGPASSFILE"))
+	cfg, _, err := registryConn(vars(dir, "PGOPTIONS", "-c geqo=off", "PGTARGETSESSIONATTRS", "read-write", "PGAPPNAME", "x"), nil)(map[string]string{"host": "h", "user": "me"})
+	if err != nil || cfg.RuntimeParams["options"] != "-c geqo=off" || cfg.ValidateConnect == nil || cfg.RuntimeParams["application_name"] != applicationName {
+		t.Errorf("%v %v", cfg.RuntimeParams, err)
 	}
 }

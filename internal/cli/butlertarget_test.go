@@ -136,7 +136,7 @@ func TestButlerLogin(t *testing.T) {
 		says  string
 		hints []string
 	}{
-		{"reader@127.0.0.1:" + port + "/postgres", "password", []string{"tried: /", "/.lsst/db-auth.yaml (not there); ", "no password in the configuration, PGPASSWORD or PGSERVICE", "~/.pgpass (not there). ", "LSST_DB_AUTH", "PGPASSFILE"}},
+		{"reader@127.0.0.1:" + port + "/postgres", "password", []string{"tried: /", "/.lsst/db-auth.yaml (not there); ", "no password in the configuration, PGPASSWORD or a service (PGSERVICE is not set)", "/.pgpass (not there). ", "LSST_DB_AUTH", "PGPASSFILE"}},
 		{"reader:wrong%20one@127.0.0.1:" + port + "/postgres", "password", []string{"/.lsst/db-auth.yaml (not there); the password in registry.db. PGPASSWORD and ~/.pgpass don't count beside it: correct or remove it there, or give another in db-auth.yaml"}},
 		{"reader:wrong%20one@/postgres?host=127.0.0.1&port=" + port, "password", []string{"tried: the password in registry.db. PGPASSWORD and ~/.pgpass don't count beside it: correct or remove it there\n"}},
 		{"reader@/postgres?host=127.0.0.1&port=" + port + "&password=wrong%20one", "password", []string{"tried: the password in registry.db. PGPASSWORD and"}},
@@ -162,6 +162,21 @@ func TestButlerLogin(t *testing.T) {
 				t.Errorf("%s\nhas %s", got.stderr, not)
 			}
 		}
+	}
+}
+
+// TestButlerService reaches a registry's server by a service file alone, and gets as far as to see that no registry is there.
+func TestButlerService(t *testing.T) {
+	t.Parallel()
+	srv := pgtest.Start(t, pgtest.Config{TCP: true, HBA: []string{"host all reader 127.0.0.1/32 scram-sha-256"}})
+	srv.Psql(t, "postgres", "CREATE ROLE reader LOGIN PASSWORD 'right one'")
+	repo, dir := t.TempDir(), t.TempDir()
+	write(t, repo, "butler.yaml", "registry: {db: 'postgresql:///postgres'}\n")
+	write(t, dir, ".pg_service.conf", fmt.Sprintf("[registry]\nhost=127.0.0.1\nport=%d\nuser=reader\npassword=right one\n", srv.Port))
+	var out, errOut bytes.Buffer
+	a := &app{Env: Env{Stdout: &out, Stderr: &errOut, Getenv: vars(dir, "PGSERVICE", "registry")}}
+	if code := a.main(t.Context(), []string{"butler", filepath.Join(t.TempDir(), "out.parquet"), repo, "*", "--silent"}); code != codeButler || !strings.Contains(errOut.String(), "schema public of postgresql:///postgres has no table butler_attributes") {
+		t.Errorf("%d: %s", code, errOut.String())
 	}
 }
 
