@@ -3,6 +3,7 @@ package butler
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -97,3 +98,20 @@ func (s *stopSink) Write(_ context.Context, b *column.Batch) error {
 	return context.Canceled
 }
 func (*stopSink) EndRowGroup() error { return nil }
+
+// BenchmarkRecordTable measures a look-up of a record by its dataset's id.
+func BenchmarkRecordTable(b *testing.B) {
+	const n = 100_000
+	rng := rand.New(rand.NewPCG(1, 2))
+	table, ids := newRecordTable(n), make([]uuid, n)
+	for i := range ids {
+		binary.LittleEndian.PutUint64(ids[i][:], rng.Uint64())
+		binary.LittleEndian.PutUint64(ids[i][8:], rng.Uint64())
+		table.add(ids[i], fileRecord{})
+	}
+	for i := 0; b.Loop(); i++ {
+		if table.find(ids[i%n]) == nil {
+			b.Fatal("not there")
+		}
+	}
+}

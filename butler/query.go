@@ -4,11 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"math/bits"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -886,8 +885,8 @@ func (s *recordScan) run(ctx context.Context, r *registry, table, storageClass s
 // recordTable finds one record by a dataset's id: a hash table by open addressing, with a third of a map's memory and time. Records stand
 // in blocks, since the collector would read through, and so make the system provide, what a slice has in reserve.
 type recordTable struct {
-	seeds [2]uint64 // odd, so that nobody can make ids that meet in one slot
-	slots []uint32  // a record's place + 1, 0 for none; at least half of them are 0
+	seed  maphash.Seed // so that nobody can make ids that meet in one slot
+	slots []uint32     // a record's place + 1, 0 for none; at least half of them are 0
 	ids   []uuid
 	at    [][]fileRecord
 }
@@ -896,13 +895,12 @@ type recordTable struct {
 const recordBlock = 1024
 
 func newRecordTable(most int) *recordTable {
-	return &recordTable{seeds: [2]uint64{rand.Uint64() | 1, rand.Uint64() | 1}, slots: make([]uint32, 2<<bits.Len(uint(most))), ids: make([]uuid, 0, most)}
+	return &recordTable{seed: maphash.MakeSeed(), slots: make([]uint32, 2<<bits.Len(uint(most))), ids: make([]uuid, 0, most)}
 }
 
 // slot gives the slot that has an id, or that is free for it.
 func (t *recordTable) slot(id *uuid) *uint32 {
-	h := binary.LittleEndian.Uint64(id[:])*t.seeds[0] + binary.LittleEndian.Uint64(id[8:])*t.seeds[1]
-	for i := h >> 32; ; i++ {
+	for i := maphash.Bytes(t.seed, id[:]); ; i++ {
 		s := &t.slots[i&uint64(len(t.slots)-1)]
 		if *s == 0 || t.ids[*s-1] == *id {
 			return s

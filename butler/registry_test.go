@@ -676,6 +676,29 @@ func TestRecordTable(t *testing.T) {
 	}
 }
 
+// TestRecordTableSpreads puts in ids as somebody might make them who wants them to meet: they differ in two bytes, whichever.
+func TestRecordTableSpreads(t *testing.T) {
+	t.Parallel()
+	for _, at := range [][2]int{{7, 15}, {0, 8}, {6, 7}, {14, 15}, {3, 11}} {
+		table := newRecordTable(1 << 16)
+		for i := range 1 << 16 {
+			var id uuid
+			id[at[0]], id[at[1]] = byte(i), byte(i>>8)
+			table.add(id, fileRecord{})
+		}
+		longest, run := 0, 0
+		for _, s := range append(table.slots, table.slots...) { // around the end, too
+			if run++; s == 0 {
+				run = 0
+			}
+			longest = max(longest, run)
+		}
+		if longest > 500 { // what is looked through for one id; chance gives 60 or so
+			t.Errorf("bytes %v: %d ids stand together", at, longest)
+		}
+	}
+}
+
 // TestPackedKeys compares the order of packed numbers with that of the values, for data IDs that fit and that do not.
 func TestPackedKeys(t *testing.T) {
 	t.Parallel()
