@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // collectionType is the number by which the registry tells kinds of collections apart.
@@ -203,9 +204,11 @@ func (r *registry) eachCollection(ctx context.Context, visit func(collection)) e
 
 func (r *registry) collectionsByName(ctx context.Context, names []string) (map[string]collection, error) {
 	found := map[string]collection{}
-	keys := make([]any, len(names))
-	for i, n := range names {
-		keys[i] = n
+	var keys []any
+	for _, n := range names {
+		if storable(n) {
+			keys = append(keys, n)
+		}
 	}
 	for _, chunk := range r.chunks(keys) {
 		err := r.statement().add("SELECT ", r.collectionColumns("c"), " FROM ", r.table("collection"), " c WHERE ").in("c.name", chunk).each(ctx, func(v []any) error {
@@ -219,6 +222,9 @@ func (r *registry) collectionsByName(ctx context.Context, names []string) (map[s
 	}
 	return found, nil
 }
+
+// storable tells whether a text can be a name in a database: Postgres takes no other, not even in a question.
+func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
 // unknownCollection says what is wrong and which names are near.
 func (r *registry) unknownCollection(ctx context.Context, name string) error {

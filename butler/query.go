@@ -70,6 +70,9 @@ func (r *registry) findDatasetType(ctx context.Context, name string, overrides m
 	if o, ok := overrides[name]; ok && dbName == name && o.rename != "" && o.rename != name {
 		return nil, fmt.Errorf("dataset type %s is called %s by the configuration", quoteName(name), quoteName(o.rename))
 	}
+	if !storable(dbName) {
+		return nil, r.unknownDatasetType(ctx, name, overrides)
+	}
 	var found *datasetType
 	var key int64
 	err := r.statement().add("SELECT id, storage_class, dimensions_key, tag_association_table, calibration_association_table FROM ", r.table("dataset_type"), " WHERE name = ").arg(dbName).
@@ -566,7 +569,7 @@ func (h *hitReader) query(ctx context.Context, table string, keys []any, lookUpR
 		}
 	}
 	q.add(from.sql.String(), " WHERE t.dataset_type_id = ").arg(h.t.id).add(" AND ").in("t."+collectionColumn, keys)
-	pushDown(q, h.o.where, required)
+	pushDown(q, h.o.where, required, maxPushed)
 	return q.each(ctx, func(v []any) error {
 		collection := keys[0]
 		if lay.collection >= 0 {
@@ -667,28 +670,34 @@ func (h *hitReader) intern(s string) (string, bool) {
 	return s, true
 }
 
+// maxPushed is how many parameters a --where may add to a query: each comes with a level of SQLite's expression tree, which has
+// 1,000 at most.
+const maxPushed = 600
+
 // pushDown adds the parts of a --where that the database can test on the columns of the tags table with the same
-// meaning: comparisons of integers, and equality of texts, that are joined by AND at the top. The whole expression is
-// evaluated here all the same.
-func pushDown(q *statement, e whereExpr, required []*element) {
+// meaning: comparisons of integers, and equality of texts, that are joined by AND at the top, as long as room lasts. The
+// whole expression is evaluated here all the same (see hitReader.row). It gives the room that is left.
+func pushDown(q *statement, e whereExpr, required []*element, room int) int {
 	switch e := e.(type) {
 	case andExpr:
-		pushDown(q, e.x, required)
-		pushDown(q, e.y, required)
+		return pushDown(q, e.y, required, pushDown(q, e.x, required, room))
 	case compareExpr:
-		if e.dim >= len(required) || e.other >= 0 || e.lit.exact != nil {
-			return
+		if e.dim >= len(required) || e.other >= 0 || e.lit.exact != nil || room < 1 {
+			return room
 		}
 		column := "t." + quoteIdent(required[e.dim].name)
 		switch {
 		case !e.lit.isText:
 			q.add(" AND ", column, " ", e.op, " ").arg(e.lit.n)
-		case e.op == "=" && strings.IndexByte(e.lit.s, 0) < 0:
+		case e.op == "=" && storable(e.lit.s):
 			q.add(" AND ", column, " = ").arg(e.lit.s)
+		default:
+			return room
 		}
+		return room - 1
 	case inExpr:
-		if e.dim >= len(required) || len(e.ints) == 0 || len(e.ints) > inChunk {
-			return
+		if e.dim >= len(required) || len(e.ints) == 0 || len(e.ints) > min(inChunk, room) {
+			return room
 		}
 		var keys []any
 		for n := range e.ints {
@@ -696,7 +705,9 @@ func pushDown(q *statement, e whereExpr, required []*element) {
 		}
 		slices.SortFunc(keys, func(a, b any) int { return cmp.Compare(a.(int64), b.(int64)) })
 		q.add(" AND ").in("t."+quoteIdent(required[e.dim].name), keys)
+		return room - len(keys)
 	}
+	return room
 }
 
 // parquetFormatter is the class that reads and writes tables.
