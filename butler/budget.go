@@ -49,6 +49,25 @@ func (b *budget) acquire(ctx context.Context, dataset int, n int64) error {
 	}
 }
 
+// await waits until it is a dataset's turn: what is too large to be held by several at once is held by that one alone.
+func (b *budget) await(ctx context.Context, dataset int) error {
+	stop := context.AfterFunc(ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.freed.Broadcast()
+	})
+	defer stop()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for dataset != b.turn {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		b.freed.Wait()
+	}
+	return nil
+}
+
 // adjust takes what a batch came to need beyond what was acquired for it, or gives back what it did not.
 func (b *budget) adjust(dataset int, n int64) {
 	b.mu.Lock()

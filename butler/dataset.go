@@ -46,15 +46,14 @@ const (
 
 // rowReader reads the rows of datasets, one after the other. It belongs to one goroutine.
 type rowReader struct {
-	ids       *IDSet // nil for all rows
-	target    string
-	out       *outSchema
-	strict    bool
-	wanted    []string // names of columns, empty for all
-	first     string   // the dataset that the output was made from, for messages
-	memory    int64    // for batches, of all readers together
-	pages     int64    // for pages, of this one
-	pageLimit int
+	ids    *IDSet // nil for all rows
+	target string
+	out    *outSchema
+	strict bool
+	wanted []string // names of columns, empty for all
+	first  string   // the dataset that the output was made from, for messages
+	memory int64    // for batches, of all readers together
+	pages  int64    // for pages, of this one
 
 	scratch colchunk.Scratch
 	columns []boundColumn
@@ -79,6 +78,27 @@ type boundColumn struct {
 }
 
 func (r *rowReader) close() { r.scratch.Close() }
+
+// allow says what gives leave to hold large pages of the dataset that is read next. What it returns lets go of them.
+func (r *rowReader) allow(wait func() error) (done func()) {
+	r.scratch.Wait = wait
+	return func() {
+		held := r.trim(&r.targets.reader, 0)
+		for i := range r.columns {
+			held = r.trim(&r.columns[i].reader, held)
+		}
+		r.scratch.Trim()
+	}
+}
+
+// trim lets a reader drop its pages if they and what others hold are more than there is for them. It gives what is held then.
+func (r *rowReader) trim(reader *colchunk.Reader, held int64) int64 {
+	if n := reader.Bytes(); held+n <= r.pages {
+		return held + n
+	}
+	reader.Drop()
+	return held
+}
 
 // bind matches a table with the output's columns.
 func (r *rowReader) bind(t *table, id []value) error {
@@ -440,6 +460,7 @@ func (f *filler) fill(spans []span) ([]span, error) {
 		if len(variable) > 0 {
 			n = min(n, step)
 			room := int(f.bytes-size) / len(variable)
+			held := int64(0)
 			for _, i := range variable {
 				b := &r.columns[i]
 				err := b.reader.Skip(s.skip)
@@ -449,13 +470,16 @@ func (f *filler) fill(spans []span) ([]span, error) {
 				if err != nil {
 					return nil, &columnError{b.from.name, err}
 				}
+				held = r.trim(&b.reader, held)
 			}
+			held = 0
 			for _, i := range variable {
 				before := len(batch.Leaves[i].Data)
 				if err := r.column(&r.columns[i], &batch.Leaves[i], rows, n); err != nil {
 					return nil, err
 				}
 				size += int64(len(batch.Leaves[i].Data) - before)
+				held = r.trim(&r.columns[i].reader, held)
 			}
 		}
 		if k := len(r.steps); k > 0 && s.skip == 0 {
@@ -477,10 +501,7 @@ func (f *filler) fill(spans []span) ([]span, error) {
 				return nil, err
 			}
 		}
-		if held += b.reader.Bytes(); held > r.pages {
-			held -= b.reader.Bytes()
-			b.reader.Drop()
-		}
+		held = r.trim(&b.reader, held)
 	}
 	batch.Rows = rows
 	return spans, nil

@@ -77,6 +77,7 @@ type datasetFile struct {
 type opener struct {
 	maps   []PathMap
 	memory int64 // the most that a compressed zip member may take unpacked
+	large  int64 // one that takes more waits for leave to be unpacked
 
 	mu   sync.Mutex
 	zips []*openZip // the ones opened last, newest at the end
@@ -96,8 +97,8 @@ type openZip struct {
 const maxOpenZips = 4
 
 // open opens the first candidate whose file is there, as Python's chained datastore does. shown is where the dataset was
-// looked for, also when there is an error.
-func (o *opener) open(cs []candidate) (f *datasetFile, shown string, err error) {
+// looked for, also when there is an error. wait gives leave to hold what is large, until the dataset is closed.
+func (o *opener) open(cs []candidate, wait func() error) (f *datasetFile, shown string, err error) {
 	var remote error
 	var missing error
 	for _, c := range cs {
@@ -111,7 +112,7 @@ func (o *opener) open(cs []candidate) (f *datasetFile, shown string, err error) 
 			}
 			continue
 		}
-		f, err := o.openLocation(loc, c.record.size)
+		f, err := o.openLocation(loc, c.record.size, wait)
 		if err == nil {
 			return f, f.shown, nil
 		}
@@ -132,9 +133,9 @@ func (o *opener) open(cs []candidate) (f *datasetFile, shown string, err error) 
 }
 
 // openLocation opens a local file or a member of a local zip file, and checks its size against the record's.
-func (o *opener) openLocation(loc location, recorded int64) (*datasetFile, error) {
+func (o *opener) openLocation(loc location, recorded int64, wait func() error) (*datasetFile, error) {
 	if loc.member != "" {
-		return o.openMember(loc, recorded)
+		return o.openMember(loc, recorded, wait)
 	}
 	info, err := os.Stat(loc.path)
 	if err != nil {
@@ -160,7 +161,7 @@ func checkSize(size, recorded int64) error {
 	return nil
 }
 
-func (o *opener) openMember(loc location, recorded int64) (*datasetFile, error) {
+func (o *opener) openMember(loc location, recorded int64, wait func() error) (*datasetFile, error) {
 	z, err := o.zip(loc.path)
 	if err != nil {
 		return nil, err
@@ -197,6 +198,11 @@ func (o *opener) openMember(loc location, recorded int64) (*datasetFile, error) 
 	case zip.Deflate:
 		if size > o.memory {
 			return fail(fmt.Errorf("a compressed member of %d bytes does not fit into memory: give more, or unpack the zip file", size))
+		}
+		if size > o.large {
+			if err := wait(); err != nil {
+				return fail(err)
+			}
 		}
 		unpacked, err := unzip(m, size)
 		if err != nil {

@@ -75,7 +75,7 @@ func Open(ctx context.Context, o Options) (*Extraction, error) {
 		}
 		return nil, &RepoError{Repo: o.Repo, Reason: "cannot list datasets", Err: explain(err)}
 	}
-	return &Extraction{guarded: cfg.guard(r.file), opt: o, stores: cfg.datastores, listing: l, opener: &opener{maps: o.PathMaps, memory: o.Memory / 4}, known: make([]known, len(l.refs))}, nil
+	return &Extraction{guarded: cfg.guard(r.file), opt: o, stores: cfg.datastores, listing: l, opener: &opener{maps: o.PathMaps, memory: o.Memory / 4, large: o.pageShare()}, known: make([]known, len(l.refs))}, nil
 }
 
 // findDatasets runs all queries of a listing, in the one transaction of r.
@@ -200,14 +200,15 @@ func (e *Extraction) fail(i int, shown string, err error) error {
 	return d
 }
 
-// open opens a dataset. missing is true instead of an error where it is not there and that is to be passed over.
-func (e *Extraction) open(i int) (t *table, missing bool, err error) {
+// open opens a dataset. missing is true instead of an error where it is not there and that is to be passed over. wait gives leave to hold
+// what is large.
+func (e *Extraction) open(i int, wait func() error) (t *table, missing bool, err error) {
 	cs := e.listing.candidates(&e.listing.refs[i], e.stores)
 	err = checkRecords(cs)
 	shown := ""
 	if err == nil {
 		var f *datasetFile
-		if f, shown, err = e.opener.open(cs); err == nil {
+		if f, shown, err = e.opener.open(cs, wait); err == nil {
 			t, err = openTable(f)
 		}
 	}
@@ -225,11 +226,18 @@ func (e *Extraction) open(i int) (t *table, missing bool, err error) {
 func (e *Extraction) newReader(first string) *rowReader {
 	r := &rowReader{
 		ids: e.opt.IDs, target: e.opt.TargetColumn, out: e.out, strict: e.opt.SchemaMode == Strict, wanted: e.opt.Columns, first: first,
-		memory: e.batchMemory(), pages: e.opt.Memory / 8 / int64(e.opt.Parallel), pageLimit: int(max(64<<20, e.opt.Memory/4)),
+		memory: e.batchMemory(), pages: e.opt.pageShare(),
 	}
-	r.scratch.PageLimit = r.pageLimit
+	r.scratch.PageLimit, r.scratch.Large = int(e.opt.Memory/4), int(r.pages)
 	return r
 }
+
+// pageShare is what each of the datasets that are read at once may hold of pages, or of a compressed zip member: an eighth of
+// the memory together. More is held only by the one whose turn it is.
+func (o Options) pageShare() int64 { return max(minPageShare, o.Memory/8/int64(o.Parallel)) }
+
+// minPageShare is room for a page and a dictionary as most programs write them, with what they are unpacked from.
+const minPageShare = 4 << 20
 
 // batchMemory is what batches may take. The rest is for open pages (an eighth) and empty batches that are kept.
 func (e *Extraction) batchMemory() int64 { return e.opt.Memory / 4 * 3 }
@@ -438,7 +446,7 @@ func (e *Extraction) beyondWhere(ctx context.Context) (_ *probe, name, reason st
 		if ctx.Err() != nil {
 			return nil, "", "", context.Cause(ctx)
 		}
-		p := all.probe(ctx, r, i)
+		p := all.probe(ctx, r, i, func() error { return nil })
 		wrong := p.err
 		switch {
 		case wrong != nil:
@@ -486,6 +494,7 @@ func (e *Extraction) probeAll(ctx context.Context, take func(i int, p *probe) (b
 		dataset int
 		result  chan *probe
 	}
+	turn := newBudget(0)
 	jobs := make(chan job)
 	results := make(chan chan *probe, 2*e.opt.Parallel) // in order; so many are looked at ahead
 	var workers sync.WaitGroup
@@ -511,13 +520,14 @@ func (e *Extraction) probeAll(ctx context.Context, take func(i int, p *probe) (b
 			r := e.newReader("")
 			defer r.close()
 			for j := range jobs {
-				j.result <- e.probe(ctx, r, j.dataset)
+				j.result <- e.probe(ctx, r, j.dataset, func() error { return turn.await(ctx, j.dataset) })
 			}
 		})
 	}
 	err := func() error {
 		i := 0
 		for c := range results {
+			turn.setTurn(i)
 			select {
 			case p := <-c:
 				if more, err := take(i, p); err != nil || !more {
@@ -535,9 +545,10 @@ func (e *Extraction) probeAll(ctx context.Context, take func(i int, p *probe) (b
 	return err
 }
 
-// probe looks at one dataset: its footer, and its ids where rows are selected.
-func (e *Extraction) probe(ctx context.Context, r *rowReader, i int) *probe {
-	t, gone, err := e.open(i)
+// probe looks at one dataset: its footer, and its ids where rows are selected. wait gives leave to hold what is large.
+func (e *Extraction) probe(ctx context.Context, r *rowReader, i int, wait func() error) *probe {
+	defer r.allow(wait)()
+	t, gone, err := e.open(i, wait)
 	switch {
 	case err != nil:
 		return &probe{err: err}
@@ -730,7 +741,9 @@ func (r *run) read(ctx context.Context, reader *rowReader, i int, s *slot) (outc
 		}
 		return o, nil
 	}
-	t, gone, err := r.e.open(i)
+	wait := func() error { return r.pool.budget.await(ctx, i) }
+	defer reader.allow(wait)()
+	t, gone, err := r.e.open(i, wait)
 	switch {
 	case err != nil:
 		return outcome{}, err

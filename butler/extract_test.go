@@ -28,6 +28,9 @@ func sources(repo string, collections ...string) Options {
 	return Options{Repo: repo, Collections: collections}
 }
 
+// atOnce gives leave to hold what is large.
+func atOnce() error { return nil }
+
 func TestWholeRun(t *testing.T) {
 	t.Parallel()
 	repo, _ := plainRepo(t)
@@ -548,7 +551,7 @@ func TestChained(t *testing.T) {
 		}
 		defer e.Close()
 		for d := range e.Datasets() {
-			tab, _, err := e.open(0)
+			tab, _, err := e.open(0, atOnce)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -773,7 +776,7 @@ func TestManyZips(t *testing.T) {
 		if err := errors.Join(err, w.Close(), os.WriteFile(name, b.Bytes(), 0o644)); err != nil {
 			t.Fatal(err)
 		}
-		f, err := o.openLocation(location{path: name, uri: name, member: "m"}, -1)
+		f, err := o.openLocation(location{path: name, uri: name, member: "m"}, -1, atOnce)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -790,6 +793,59 @@ func TestManyZips(t *testing.T) {
 	}
 	if err := o.Close(); err != nil {
 		t.Error(err)
+	}
+	if n := openFilesIn(t, dir); n != 0 {
+		t.Errorf("%d files left open", n)
+	}
+}
+
+// TestZipLimits unpacks members that are small, that are large, and that are larger than may be.
+func TestZipLimits(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	name := filepath.Join(dir, "x.zip")
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	for method, name := range map[uint16]string{zip.Store: "stored", zip.Deflate: "deflated"} {
+		m, err := w.CreateHeader(&zip.FileHeader{Name: name, Method: method})
+		if err == nil {
+			_, err = m.Write(make([]byte, 10_000))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), os.WriteFile(name, b.Bytes(), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	none := errors.New("no leave")
+	for _, c := range []struct {
+		member        string
+		memory, large int64
+		leave         error
+		waits         int
+		err           string
+	}{
+		{"deflated", 10_000, 10_000, none, 0, ""},
+		{"deflated", 10_000, 9_999, nil, 1, ""},
+		{"deflated", 10_000, 9_999, none, 1, "no leave"},
+		{"deflated", 9_999, 9_999, nil, 0, "a compressed member of 10000 bytes does not fit into memory: give more"},
+		{"stored", 1, 1, none, 0, ""},
+	} {
+		waits := 0
+		o := &opener{memory: c.memory, large: c.large}
+		f, err := o.openLocation(location{path: name, uri: name, member: c.member}, -1, func() error { waits++; return c.leave })
+		if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) || waits != c.waits {
+			t.Errorf("%+v: %v after %d waits", c, err, waits)
+		}
+		if err == nil {
+			err = f.close()
+		} else {
+			err = nil
+		}
+		if err = errors.Join(err, o.Close()); err != nil {
+			t.Error(err)
+		}
 	}
 	if n := openFilesIn(t, dir); n != 0 {
 		t.Errorf("%d files left open", n)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -115,6 +116,92 @@ func TestMemory(t *testing.T) {
 			}
 			t.Logf("batches held %d bytes, the largest %d; heap %d over %d", e.peak, sink.largest, int64(sink.heap)-int64(before.HeapAlloc), before.HeapAlloc)
 		})
+	}
+}
+
+// TestLargePages reads several datasets at once of which each has pages that no two may hold together, for the schema by their ids and
+// for the rows.
+func TestLargePages(t *testing.T) {
+	const datasets, size, memory = 8, 12 << 20, 64 << 20
+	cat := newCatalog(t)
+	func() {
+		for i := range datasets {
+			id := make([]int64, size/8)
+			for k := range id {
+				id[k] = int64(k*datasets + i)
+			}
+			cat.add(t, record(t, nil, "diaSourceId", id, "s", id), parquet.WithDictionaryDefault(false), parquet.WithDataPageSize(2*size), parquet.WithStats(false), parquet.WithBatchSize(size/8))
+		}
+	}()
+	var before runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	o := cat.options()
+	o.Memory, o.Parallel = memory, datasets
+	o.IDs = NewIDSet([]int64{datasets * (size/8 - 1), datasets*(size/8-1) + datasets - 1}) // in the first dataset and the last
+	stop, most := make(chan struct{}), make(chan uint64)
+	go func() {
+		var m runtime.MemStats
+		peak := uint64(0)
+		for {
+			select {
+			case <-stop:
+				most <- peak
+				return
+			case <-time.After(2 * time.Millisecond):
+				runtime.ReadMemStats(&m)
+				peak = max(peak, m.HeapAlloc)
+			}
+		}
+	}()
+	defer debug.SetGCPercent(debug.SetGCPercent(10)) // what is not held is not counted
+	e, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	sink := &lateSink{}
+	s, err := e.Run(t.Context(), sink)
+	close(stop)
+	over := int64(<-most) - int64(before.HeapAlloc)
+	sink.done.Wait()
+	if err != nil || s.Rows != 2 || s.Unmatched != datasets-2 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if over > memory+16<<20 {
+		t.Errorf("the heap grew by %d bytes", over)
+	}
+	t.Logf("the heap grew by %d bytes", over)
+	o.Memory = 32 << 20 // pages of 8 MiB at most
+	if _, _, err := extract(t, o); err == nil || !strings.Contains(err.Error(), "give more memory") || !strings.Contains(err.Error(), "{instrument: 'Cam1', visit: 1}") {
+		t.Errorf("pages that do not fit: %v", err)
+	}
+}
+
+// TestAwait lets datasets wait for their turn.
+func TestAwait(t *testing.T) {
+	t.Parallel()
+	b := newBudget(0)
+	if err := b.await(t.Context(), 0); err != nil {
+		t.Error(err)
+	}
+	waited := make(chan error, 1)
+	go func() { waited <- b.await(t.Context(), 2) }()
+	b.setTurn(1)
+	select {
+	case err := <-waited:
+		t.Errorf("did not wait: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	b.setTurn(2)
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() { waited <- b.await(ctx, 3) }()
+	cancel(errCause)
+	if err := <-waited; err != errCause {
+		t.Error(err)
 	}
 }
 

@@ -59,8 +59,13 @@ func (e *DamageError) Unwrap() error { return e.Err }
 
 // Scratch holds what the readers of one goroutine share: a window on the file and the decompressors. PageLimit bounds
 // the bytes of one page, compressed or not.
+//
+// Pages of more than Large bytes wait until Wait returns: it gives this goroutine leave to hold so much. Memory of that
+// size is not kept for other pages. Wait may be called often; nil for leave.
 type Scratch struct {
 	PageLimit int
+	Large     int
+	Wait      func() error
 
 	window []byte
 	at     int64 // offset of window in the file
@@ -91,15 +96,35 @@ func (s *Scratch) Close() {
 // maxSpare is how many dropped pages' memory is kept.
 const maxSpare = 4
 
-// keep takes memory that a reader does not need any more.
+// leave waits for leave to hold n bytes at once.
+func (s *Scratch) leave(n int64) error {
+	if s.Wait == nil || n <= int64(s.Large) {
+		return nil
+	}
+	return s.Wait()
+}
+
+// Trim lets go of the window where a large page has made it large.
+func (s *Scratch) Trim() {
+	if cap(s.window) > readAhead {
+		s.owner, s.window = nil, nil
+	}
+}
+
+// keep takes memory that a reader does not need any more: the last few pages', half as much as a large page together.
 func (s *Scratch) keep(b []byte) {
-	if cap(b) == 0 {
+	if cap(b) == 0 || s.Wait != nil && cap(b) > s.Large/2 {
 		return
 	}
-	if len(s.spare) == maxSpare {
-		s.spare = append(s.spare[:0], s.spare[1:]...)
-	}
 	s.spare = append(s.spare, b[:0])
+	sum := 0
+	for i := len(s.spare) - 1; i >= 0; i-- {
+		if sum += cap(s.spare[i]); len(s.spare)-i > maxSpare || s.Wait != nil && sum > s.Large/2 {
+			s.spare = append(s.spare[:0], s.spare[i+1:]...)
+			break
+		}
+	}
+	clear(s.spare[len(s.spare):cap(s.spare)]) // what is not kept is the collector's
 }
 
 // grow gives a slice of n bytes: dst's memory if it is large enough, else memory that was kept, else new.
@@ -720,6 +745,9 @@ func (r *Reader) load() error {
 // header reads the page header at an offset.
 func (r *Reader) header(at int64) (pageHeader, int, error) {
 	for n := 512; ; n *= 4 {
+		if err := r.scratch.leave(int64(n)); err != nil {
+			return pageHeader{}, 0, err
+		}
 		b, err := r.bytes(at, n, true)
 		if err != nil {
 			return pageHeader{}, 0, err
@@ -771,6 +799,9 @@ func (r *Reader) bytes(at int64, n int, short bool) ([]byte, error) {
 
 // body reads and decompresses a page's content, of which prefix bytes are not compressed, into dst.
 func (r *Reader) body(dst []byte, h pageHeader, at int64, prefix int, compressed bool) ([]byte, error) {
+	if err := r.scratch.leave(max(h.compressed, h.uncompressed)); err != nil {
+		return nil, err
+	}
 	raw, err := r.bytes(at, int(h.compressed), false)
 	if err != nil {
 		return nil, err
@@ -929,7 +960,17 @@ func (r *Reader) loadValues(h pageHeader, values []byte) error {
 		if err != nil {
 			return err
 		}
-		out, err := toPlain(r.aux, values, h.encoding, r.src.Physical, r.src.Width, count, r.scratch.PageLimit)
+		limit := r.scratch.PageLimit
+		if r.scratch.Wait != nil {
+			limit = min(limit, r.scratch.Large)
+		}
+		out, err := toPlain(r.aux, values, h.encoding, r.src.Physical, r.src.Width, count, limit)
+		if errors.Is(err, errTooLarge) && limit < r.scratch.PageLimit {
+			if err := r.scratch.Wait(); err != nil {
+				return err
+			}
+			out, err = toPlain(r.aux, values, h.encoding, r.src.Physical, r.src.Width, count, r.scratch.PageLimit)
+		}
 		if err != nil {
 			return err
 		}

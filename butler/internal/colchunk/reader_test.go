@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -426,6 +427,141 @@ func TestByteCap(t *testing.T) {
 	for _, c := range []struct{ n, bytes, want int }{{5000, 100_060, 10}, {5000, 1, 1}, {7, 1 << 30, 7}, {3, 30_012, 3}} {
 		if got, err := r.Fit(c.n, c.bytes); err != nil || got != c.want {
 			t.Errorf("%d rows in %d bytes: %d fit, %v, want %d", c.n, c.bytes, got, err, c.want)
+		}
+	}
+}
+
+// dataPage makes a data page of version 1 that is not compressed: its header by hand, in Thrift's compact protocol.
+func dataPage(body []byte, values, encoding int64, crc *uint32) []byte {
+	var b []byte
+	number := func(v int64) { b = binary.AppendUvarint(append(b, 0x15), uint64(v<<1)^uint64(v>>63)) } // an i32 behind the field before it
+	number(pageData)
+	number(int64(len(body)))
+	number(int64(len(body)))
+	if crc != nil {
+		number(int64(int32(*crc)))
+		b = append(b, 0x1c) // the next field is a struct
+	} else {
+		b = append(b, 0x2c)
+	}
+	number(values)
+	number(encoding)
+	number(encRLE)
+	number(encRLE)
+	return append(append(b, 0, 0), body...)
+}
+
+// readPages reads a column chunk of required values to its end.
+func readPages(scratch *Scratch, physical column.Physical, width int, rows int64, pages ...[]byte) ([]byte, error) {
+	raw := append([]byte("PAR1"), bytes.Join(pages, nil)...)
+	var r Reader
+	src := Source{File: bytes.NewReader(raw), FileBytes: int64(len(raw)), Offset: 4, Bytes: int64(len(raw)) - 4, Compression: compress.Codecs.Uncompressed, Physical: physical, Width: width, Rows: rows}
+	if err := r.Reset(src, scratch); err != nil {
+		return nil, err
+	}
+	buf := &column.Buffer{}
+	for at := int64(0); at < rows; {
+		n, err := r.Read(buf, int(at), int(min(rows-at, 1<<16)), math.MaxInt)
+		if err != nil {
+			return nil, err
+		}
+		at += int64(n)
+	}
+	return buf.Data, nil
+}
+
+// TestChecksums reads pages with checksums, right and wrong.
+func TestChecksums(t *testing.T) {
+	t.Parallel()
+	scratch := &Scratch{PageLimit: 1 << 20}
+	defer scratch.Close()
+	body := []byte("two-times-eight!")
+	right := crc32.ChecksumIEEE(body)
+	if got, err := readPages(scratch, column.Int64, 8, 2, dataPage(body, 2, encPlain, &right)); err != nil || !bytes.Equal(got, body) {
+		t.Errorf("%q, %v", got, err)
+	}
+	for _, wrong := range []uint32{right ^ 1, right ^ 1<<31, 0} {
+		if _, err := readPages(scratch, column.Int64, 8, 2, dataPage(body, 2, encPlain, &wrong)); !isDamage(err) || !strings.Contains(err.Error(), "checksum is wrong") {
+			t.Errorf("%08x: %v", wrong, err)
+		}
+	}
+}
+
+// TestMoreValuesThanRows has a page that goes beyond what the footer says.
+func TestMoreValuesThanRows(t *testing.T) {
+	t.Parallel()
+	scratch := &Scratch{PageLimit: 1 << 20}
+	defer scratch.Close()
+	one, two := dataPage(make([]byte, 8), 1, encPlain, nil), dataPage(make([]byte, 16), 2, encPlain, nil)
+	for _, c := range []struct {
+		rows  int64
+		pages [][]byte
+		err   string
+	}{
+		{3, [][]byte{one, two}, ""},
+		{1, [][]byte{two}, "more values than its footer says"},
+		{2, [][]byte{one, two}, "more values than its footer says"},
+		{4, [][]byte{one, two}, "unexpected EOF"},
+	} {
+		if _, err := readPages(scratch, column.Int64, 8, c.rows, c.pages...); c.err == "" && err != nil || c.err != "" && (!isDamage(err) || !strings.Contains(err.Error(), c.err)) {
+			t.Errorf("%d rows in %d pages: %v", c.rows, len(c.pages), err)
+		}
+	}
+}
+
+// TestPageLimit reads pages that are larger than may be, by what they have in the file or by what becomes of it.
+func TestPageLimit(t *testing.T) {
+	t.Parallel()
+	const limit = 1 << 16
+	run := func(values uint64) []byte { // booleans that are all true, in one run
+		b := append(binary.AppendUvarint(nil, values<<1), 1)
+		return append(binary.LittleEndian.AppendUint32(nil, uint32(len(b))), b...)
+	}
+	deltas := func(values uint64) []byte { // numbers that are all 0
+		b := []byte{0x80, 0x01, 0x04} // blocks of 128, in 4 parts
+		b = append(binary.AppendUvarint(b, values), 0)
+		for range (values + 126) / 128 {
+			b = append(b, 0, 0, 0, 0, 0)
+		}
+		return b
+	}
+	for _, c := range []struct {
+		name     string
+		physical column.Physical
+		width    int
+		rows     int64
+		page     []byte
+		err      string
+	}{
+		{"plain", column.Int64, 8, limit / 8, dataPage(make([]byte, limit), limit/8, encPlain, nil), ""},
+		{"plain, too large", column.Int64, 8, limit/8 + 1, dataPage(make([]byte, limit+8), limit/8+1, encPlain, nil), "at most 65536 are read: give more memory"},
+		{"a run", column.Bool, 1, limit, dataPage(run(limit), limit, encRLE, nil), ""},
+		{"a run, too large", column.Bool, 1, 1 << 30, dataPage(run(1<<30), 1<<30, encRLE, nil), "more memory than a page may"},
+		{"deltas", column.Int64, 8, limit / 8, dataPage(deltas(limit/8), limit/8, encDeltaBinary, nil), ""},
+		{"deltas, too large", column.Int64, 8, limit, dataPage(deltas(limit), limit, encDeltaBinary, nil), "more memory than a page may"},
+		{"lengths, too many", column.ByteArray, 0, limit, dataPage(deltas(limit), limit, encDeltaLength, nil), "more memory than a page may"},
+	} {
+		for _, large := range []int{limit / 4, limit} {
+			waits, none := 0, errors.New("no leave")
+			scratch := &Scratch{PageLimit: limit, Large: large, Wait: func() error { waits++; return nil }}
+			got, err := readPages(scratch, c.physical, c.width, c.rows, c.page)
+			switch {
+			case c.err != "" && (!isDamage(err) || !strings.Contains(err.Error(), c.err)), c.err == "" && err != nil:
+				t.Errorf("%s: %v", c.name, err)
+			case c.err == "" && int64(len(got)) != c.rows*int64(c.width):
+				t.Errorf("%s: %d bytes", c.name, len(got))
+			case c.err == "" && (waits > 0) != (large < limit):
+				t.Errorf("%s: waited %d times for what is over %d bytes", c.name, waits, large)
+			}
+			scratch.Wait = func() error { return none }
+			if _, err := readPages(scratch, c.physical, c.width, c.rows, c.page); c.err == "" && errors.Is(err, none) != (large < limit) {
+				t.Errorf("%s: %v without leave to hold more than %d bytes", c.name, err, large)
+			}
+			scratch.Trim()
+			if n := scratch.Bytes(); n > readAhead+64<<10 {
+				t.Errorf("%s: keeps %d bytes", c.name, n)
+			}
+			scratch.Close()
 		}
 	}
 }

@@ -27,7 +27,7 @@ func toPlain(dst, src []byte, encoding int64, physical column.Physical, width, v
 	case encDeltaByteArray:
 		return deltaByteArrayToPlain(dst, src, physical, width, values, limit)
 	case encRLE:
-		return rleBoolToPlain(dst, src, values)
+		return rleBoolToPlain(dst, src, values, limit)
 	}
 	return nil, errors.ErrUnsupported
 }
@@ -49,7 +49,10 @@ func splitToPlain(dst, src []byte, width, values int) ([]byte, error) {
 }
 
 // rleBoolToPlain reads booleans that are runs behind a four-byte length. They come out a byte each.
-func rleBoolToPlain(dst, src []byte, values int) ([]byte, error) {
+func rleBoolToPlain(dst, src []byte, values, limit int) ([]byte, error) {
+	if values > limit { // a run of any length takes ten bytes
+		return nil, errTooLarge
+	}
 	if len(src) < 4 {
 		return nil, errValues
 	}
@@ -229,8 +232,11 @@ func lengths(src []byte, values, limit int) ([]uint32, []byte, error) {
 		return nil, nil, err
 	}
 	// Each value has at least its share of a miniblock's header or a byte of its own; a hostile count is caught by the limit.
-	if d.total < values || d.total > limit/4 {
+	if d.total < values {
 		return nil, nil, errValues
+	}
+	if d.total > limit/4 {
+		return nil, nil, errTooLarge
 	}
 	out := make([]uint32, d.total)
 	for i := range out {
