@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 	"github.com/jackc/pgx/v5"
@@ -348,22 +351,30 @@ func (o *butlerOptions) list(ctx context.Context, a *app, c export.Catalog) (err
 	for d := range e.Datasets() {
 		var id []string
 		for _, dim := range d.DataID {
-			id = append(id, fmt.Sprintf("%s=%v", dim.Name, dim.Value))
+			id = append(id, printable(dim.Name)+"="+printable(fmt.Sprint(dim.Value)))
 		}
 		size := "size unknown"
 		if d.Bytes >= 0 {
 			size = strconv.FormatInt(d.Bytes, 10) + " bytes"
-			bytes += d.Bytes
+			bytes += min(d.Bytes, math.MaxInt64-bytes) // sizes are what a registry says
 		}
-		place := d.Location
+		place := printable(d.Location)
 		if d.Problem != nil {
 			bad++
 			place = "cannot be read: " + oneLine(d.Problem.Error())
 		}
-		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\n", strings.Join(id, " "), d.Run, size, place)
+		fmt.Fprintf(&b, "%s\t%s\t%s\t%s\n", strings.Join(id, " "), printable(d.Run), size, place)
 	}
 	fmt.Fprintf(&b, "%s of type %s, %s, %s that cannot be read; %s left out\n", plural(int64(e.Len()), "dataset"), c.Options.DatasetType, bytesText(bytes), humanize.Comma(int64(bad)), plural(e.Repeats(), "repeat"))
 	return a.print(b.String())
+}
+
+// printable quotes a text that would break its line or steer the terminal.
+func printable(s string) string {
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(s)
+	}
+	return s
 }
 
 // catalogSummary is what stands on stdout after an extraction.
@@ -371,7 +382,7 @@ func catalogSummary(c export.Catalog, r *export.CatalogResult) string {
 	var b strings.Builder
 	s := r.Summary
 	if r.File.Path == "" {
-		fmt.Fprintf(&b, "no file: %s\n", s.NoSchema)
+		fmt.Fprintf(&b, "no file: %s\n", oneLine(s.NoSchema))
 	} else {
 		fmt.Fprintf(&b, "%s: %s, %s, %s, %s\n", r.File.Path, plural(r.File.Rows, "row"), plural(int64(len(r.File.Columns)), "column"),
 			plural(r.File.RowGroups, "row group"), bytesText(r.File.Bytes))

@@ -165,6 +165,36 @@ func TestButlerLogin(t *testing.T) {
 	}
 }
 
+// TestButlerListsHostileNames lists what a registry says of runs, dimensions, paths and sizes without letting it steer the terminal.
+func TestButlerListsHostileNames(t *testing.T) {
+	t.Parallel()
+	repo := unpackRepo(t, "sqlite_plain")
+	pgtest.RunPython(t, `
+import sqlite3, sys
+c = sqlite3.connect(sys.argv[1])
+c.execute("PRAGMA foreign_keys = off")
+c.execute("UPDATE collection SET name = ? WHERE name = 'u/me/run1'", ("run\x1b[31m\nrun",))
+c.execute("UPDATE dataset_tags_00000001 SET instrument = ?", ("Cam\r\x9b1",))
+c.execute("UPDATE file_datastore_records SET path = replace(path, 'dia_source', ?), file_size = 9223372036854775807", ("dia\x07\tsource",))
+c.commit()
+`, filepath.Join(repo, "gen3.sqlite3"))
+	got := call(t, nil, "butler", filepath.Join(t.TempDir(), "o"), repo, "run*", "--dry-run")
+	lines := strings.Split(strings.TrimSuffix(got.stdout, "\n"), "\n")
+	if got.code != 0 || len(lines) != 5 {
+		t.Fatalf("%+v", got)
+	}
+	for _, line := range lines[:4] {
+		for _, want := range []string{`instrument="Cam\r\u009b1" `, `"run\x1b[31m\nrun"`} {
+			if !strings.Contains(line, want) || strings.Count(line, "\t") != 3 || strings.ContainsAny(line, "\x1b\r\x07\u009b") {
+				t.Errorf("%q lacks %s", line, want)
+			}
+		}
+	}
+	if !strings.Contains(got.stdout, `dia\a\tsource`) || strings.Contains(lines[4], "-") {
+		t.Errorf("%q", got.stdout)
+	}
+}
+
 // TestButlerService reaches a registry's server by a service file alone, and gets as far as to see that no registry is there.
 func TestButlerService(t *testing.T) {
 	t.Parallel()
