@@ -305,7 +305,7 @@ func registryConn(getenv func(string) string, warn func(string)) func(map[string
 		}
 		if err != nil {
 			v := judge(err)
-			return nil, nil, &connError{msg: "the registry's connection: " + v.message, hint: v.hint}
+			return nil, nil, &hinted{errors.New("the registry's connection: " + v.message), v.code, v.hint}
 		}
 		return cfg, passwordSource(own, all, cfg, getenv), nil
 	}

@@ -252,18 +252,19 @@ func TestRegistryConnection(t *testing.T) {
 		tried   string
 		warning string
 		err     string
+		code    int
 	}{
-		{"a service fills what is not there", map[string]string{"dbname": "d"}, []string{"PGSERVICE", "reg", "PGSERVICEFILE", services, "PGHOST", "h", "PGUSER", "u", "PGPASSWORD", "p"}, "su:sp@from-service:5555/d", "a password from the service reg", "", ""},
-		{"the repository wins", map[string]string{"dbname": "d", "host": "own", "user": "me", "password": "pw"}, []string{"PGSERVICE", "reg", "PGSERVICEFILE", services}, "me:pw@own:5555/d", "", "", ""},
-		{"a service that the repository names", map[string]string{"dbname": "d", "service": "reg"}, []string{"PGSERVICEFILE", services}, "su:sp@from-service:5555/d", "a password from the service reg", "", ""},
-		{"the environment", map[string]string{"dbname": "d"}, []string{"PGHOST", "h", "PGPORT", "7", "PGUSER", "u", "PGPASSWORD", "p"}, "u:p@h:7/d", "a password from PGPASSWORD", "", ""},
-		{"the environment's password with a service", map[string]string{"dbname": "d", "user": "me"}, []string{"PGSERVICE", "bare", "PGSERVICEFILE", services, "PGPASSWORD", "p"}, "me:p@bare-service:5432/d", "a password from PGPASSWORD", "", ""},
-		{"a password file", map[string]string{"dbname": "d", "host": "h", "user": "me"}, []string{"PGPASSFILE", pass}, "me:filed@h:5432/d", "a password from " + pass, "", ""},
-		{"one that others may read", map[string]string{"dbname": "d", "host": "h", "user": "me"}, []string{"PGPASSFILE", loose}, "me:@h:5432/d", "no password in the configuration, PGPASSWORD or a service (PGSERVICE is not set); no password file that may be used", "is not used", ""},
-		{"no password", map[string]string{"dbname": "d", "host": "h", "user": "me"}, nil, "me:@h:5432/d", "no password in the configuration, PGPASSWORD or a service (PGSERVICE is not set); " + dir + "/.pgpass (not there)", "", ""},
-		{"no such service", map[string]string{"dbname": "d"}, []string{"PGSERVICE", "none", "PGSERVICEFILE", services}, "", "", "", `the registry's connection: no service "none" in ` + services},
-		{"what is not supported is said", map[string]string{"dbname": "d", "host": "h"}, []string{"PGREQUIREPEER", "x"}, "", "", "", "the registry's connection: connection parameter requirepeer is not supported"},
-		{"a bad value", map[string]string{"dbname": "d", "host": "h"}, []string{"PGTARGETSESSIONATTRS", "often"}, "", "", "", "the registry's connection: "},
+		{"a service fills what is not there", map[string]string{"dbname": "d"}, []string{"PGSERVICE", "reg", "PGSERVICEFILE", services, "PGHOST", "h", "PGUSER", "u", "PGPASSWORD", "p"}, "su:sp@from-service:5555/d", "a password from the service reg", "", "", 0},
+		{"the repository wins", map[string]string{"dbname": "d", "host": "own", "user": "me", "password": "pw"}, []string{"PGSERVICE", "reg", "PGSERVICEFILE", services}, "me:pw@own:5555/d", "", "", "", 0},
+		{"a service that the repository names", map[string]string{"dbname": "d", "service": "reg"}, []string{"PGSERVICEFILE", services}, "su:sp@from-service:5555/d", "a password from the service reg", "", "", 0},
+		{"the environment", map[string]string{"dbname": "d"}, []string{"PGHOST", "h", "PGPORT", "7", "PGUSER", "u", "PGPASSWORD", "p"}, "u:p@h:7/d", "a password from PGPASSWORD", "", "", 0},
+		{"the environment's password with a service", map[string]string{"dbname": "d", "user": "me"}, []string{"PGSERVICE", "bare", "PGSERVICEFILE", services, "PGPASSWORD", "p"}, "me:p@bare-service:5432/d", "a password from PGPASSWORD", "", "", 0},
+		{"a password file", map[string]string{"dbname": "d", "host": "h", "user": "me"}, []string{"PGPASSFILE", pass}, "me:filed@h:5432/d", "a password from " + pass, "", "", 0},
+		{"one that others may read", map[string]string{"dbname": "d", "host": "h", "user": "me"}, []string{"PGPASSFILE", loose}, "me:@h:5432/d", "no password in the configuration, PGPASSWORD or a service (PGSERVICE is not set); no password file that may be used", "is not used", "", 0},
+		{"no password", map[string]string{"dbname": "d", "host": "h", "user": "me"}, nil, "me:@h:5432/d", "no password in the configuration, PGPASSWORD or a service (PGSERVICE is not set); " + dir + "/.pgpass (not there)", "", "", 0},
+		{"no such service", map[string]string{"dbname": "d"}, []string{"PGSERVICE", "none", "PGSERVICEFILE", services}, "", "", "", `the registry's connection: no service "none" in ` + services, codeConnect},
+		{"what is not supported is said", map[string]string{"dbname": "d", "host": "h"}, []string{"PGREQUIREPEER", "x"}, "", "", "", "the registry's connection: connection parameter requirepeer is not supported", codeUsage},
+		{"a bad value", map[string]string{"dbname": "d", "host": "h"}, []string{"PGTARGETSESSIONATTRS", "often"}, "", "", "", "the registry's connection: ", codeUsage},
 	} {
 		var warned []string
 		connect := registryConn(vars(dir, c.env...), func(text string) { warned = append(warned, text) })
@@ -271,7 +272,7 @@ func TestRegistryConnection(t *testing.T) {
 		for range 2 { // a run may list twice
 			cfg, where, err := connect(c.own)
 			if c.err != "" {
-				if v := judge(err); err == nil || !strings.Contains(v.message, c.err) || v.code != codeConnect {
+				if v := judge(err); err == nil || !strings.Contains(v.message, c.err) || v.code != c.code {
 					t.Errorf("%s: %v", c.name, err)
 				}
 				continue
