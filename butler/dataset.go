@@ -100,6 +100,17 @@ func (r *rowReader) trim(reader *colchunk.Reader, held int64) int64 {
 	return held
 }
 
+// trimLarge lets a reader drop large pages if they and what others hold are more than a page may have. Ordinary ones stay
+// until the batch is full: to read them again for every few rows would take most of the time.
+func (r *rowReader) trimLarge(reader *colchunk.Reader, held int64) int64 {
+	n := reader.Bytes()
+	if n <= largePage || held+n <= int64(r.scratch.PageLimit) {
+		return held + n
+	}
+	reader.Drop()
+	return held
+}
+
 // bind matches a table with the output's columns.
 func (r *rowReader) bind(t *table, id []value) error {
 	have, missing := t.selectColumns(r.wanted)
@@ -460,7 +471,7 @@ func (f *filler) fill(spans []span) ([]span, error) {
 		if len(variable) > 0 {
 			n = min(n, step)
 			room := int(f.bytes-size) / len(variable)
-			held := int64(0)
+			held := int64(0) // of texts' pages, without those that are dropped
 			for _, i := range variable {
 				b := &r.columns[i]
 				err := b.reader.Skip(s.skip)
@@ -470,7 +481,7 @@ func (f *filler) fill(spans []span) ([]span, error) {
 				if err != nil {
 					return nil, &columnError{b.from.name, err}
 				}
-				held = r.trim(&b.reader, held)
+				held = r.trimLarge(&b.reader, held)
 			}
 			held = 0
 			for _, i := range variable {
@@ -479,7 +490,7 @@ func (f *filler) fill(spans []span) ([]span, error) {
 					return nil, err
 				}
 				size += int64(len(batch.Leaves[i].Data) - before)
-				held = r.trim(&r.columns[i].reader, held)
+				held = r.trimLarge(&r.columns[i].reader, held)
 			}
 		}
 		if k := len(r.steps); k > 0 && s.skip == 0 {

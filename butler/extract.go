@@ -228,16 +228,17 @@ func (e *Extraction) newReader(first string) *rowReader {
 		ids: e.opt.IDs, target: e.opt.TargetColumn, out: e.out, strict: e.opt.SchemaMode == Strict, wanted: e.opt.Columns, first: first,
 		memory: e.batchMemory(), pages: e.opt.pageShare(),
 	}
-	r.scratch.PageLimit, r.scratch.Large = int(e.opt.Memory/4), int(r.pages)
+	r.scratch.PageLimit, r.scratch.Large = int(e.opt.Memory/4), largePage
 	return r
 }
 
-// pageShare is what each of the datasets that are read at once may hold of pages, or of a compressed zip member: an eighth of
-// the memory together. More is held only by the one whose turn it is.
-func (o Options) pageShare() int64 { return max(minPageShare, o.Memory/8/int64(o.Parallel)) }
+// pageShare is what each of the datasets that are read at once may hold of pages between two batches, or of a compressed
+// zip member: an eighth of the memory together, but room for a large page.
+func (o Options) pageShare() int64 { return max(largePage, o.Memory/8/int64(o.Parallel)) }
 
-// minPageShare is room for a page and a dictionary as most programs write them, with what they are unpacked from.
-const minPageShare = 4 << 20
+// largePage is more bytes than pages and dictionaries have as most programs write them (1 MiB). A page that has more is held
+// only by the dataset whose turn it is.
+const largePage = 4 << 20
 
 // batchMemory is what batches may take. The rest is for open pages (an eighth) and empty batches that are kept.
 func (e *Extraction) batchMemory() int64 { return e.opt.Memory / 4 * 3 }

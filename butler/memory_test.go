@@ -119,26 +119,12 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// TestLargePages reads several datasets at once of which each has pages that no two may hold together, for the schema by their ids and
-// for the rows.
-func TestLargePages(t *testing.T) {
-	const datasets, size, memory = 8, 12 << 20, 64 << 20
-	cat := newCatalog(t)
-	func() {
-		for i := range datasets {
-			id := make([]int64, size/8)
-			for k := range id {
-				id[k] = int64(k*datasets + i)
-			}
-			cat.add(t, record(t, nil, "diaSourceId", id, "s", id), parquet.WithDictionaryDefault(false), parquet.WithDataPageSize(2*size), parquet.WithStats(false), parquet.WithBatchSize(size/8))
-		}
-	}()
+// heapGrowth gives by how many bytes the heap grows at most while f runs.
+func heapGrowth(f func()) int64 {
+	defer debug.SetGCPercent(debug.SetGCPercent(10)) // what is not held is not counted
 	var before runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	o := cat.options()
-	o.Memory, o.Parallel = memory, datasets
-	o.IDs = NewIDSet([]int64{datasets * (size/8 - 1), datasets*(size/8-1) + datasets - 1}) // in the first dataset and the last
 	stop, most := make(chan struct{}), make(chan uint64)
 	go func() {
 		var m runtime.MemStats
@@ -154,17 +140,78 @@ func TestLargePages(t *testing.T) {
 			}
 		}
 	}()
-	defer debug.SetGCPercent(debug.SetGCPercent(10)) // what is not held is not counted
+	f()
+	close(stop)
+	return int64(<-most) - int64(before.HeapAlloc)
+}
+
+// TestLargeTexts reads tables of many columns of texts, whose pages are wanted together for each row and do not fit together.
+func TestLargeTexts(t *testing.T) {
+	const columns, rows, memory = 12, 3000, 64 << 20
+	cat := newCatalog(t)
+	func() {
+		var cols []any
+		for c := range columns {
+			v := make([]string, rows)
+			for i := range v {
+				v[i] = strings.Repeat(fmt.Sprintf("%d of %d ", i, c), 500)[:3000]
+			}
+			cols = append(cols, fmt.Sprintf("s%d", c), v)
+		}
+		for range 2 {
+			cat.add(t, record(t, nil, cols...), parquet.WithDictionaryDefault(false), parquet.WithDataPageSize(64<<20), parquet.WithStats(false))
+		}
+	}()
+	o := cat.options()
+	o.Memory, o.Parallel = memory, 2
 	e, err := Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	sink := &lateSink{}
-	s, err := e.Run(t.Context(), sink)
-	close(stop)
-	over := int64(<-most) - int64(before.HeapAlloc)
-	sink.done.Wait()
+	var s Summary
+	over := heapGrowth(func() {
+		sink := &lateSink{}
+		s, err = e.Run(t.Context(), sink)
+		sink.done.Wait()
+	})
+	if err != nil || s.Rows != 2*rows {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if over > memory+24<<20 {
+		t.Errorf("the heap grew by %d bytes", over)
+	}
+	t.Logf("the heap grew by %d bytes", over)
+}
+
+// TestLargePages reads several datasets at once of which each has pages that no two may hold together, for the schema by their ids and
+// for the rows.
+func TestLargePages(t *testing.T) {
+	const datasets, size, memory = 8, 12 << 20, 64 << 20
+	cat := newCatalog(t)
+	func() {
+		for i := range datasets {
+			id := make([]int64, size/8)
+			for k := range id {
+				id[k] = int64(k*datasets + i)
+			}
+			cat.add(t, record(t, nil, "diaSourceId", id, "s", id), parquet.WithDictionaryDefault(false), parquet.WithDataPageSize(2*size), parquet.WithStats(false), parquet.WithBatchSize(size/8))
+		}
+	}()
+	o := cat.options()
+	o.Memory, o.Parallel = memory, datasets
+	o.IDs = NewIDSet([]int64{datasets * (size/8 - 1), datasets*(size/8-1) + datasets - 1}) // in the first dataset and the last
+	e, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	var s Summary
+	over := heapGrowth(func() {
+		sink := &lateSink{}
+		s, err = e.Run(t.Context(), sink)
+		sink.done.Wait()
+	})
 	if err != nil || s.Rows != 2 || s.Unmatched != datasets-2 {
 		t.Errorf("%+v, %v", s, err)
 	}

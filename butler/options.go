@@ -61,8 +61,7 @@ type Options struct {
 	// Parallel is how many datasets are read at once; 0 for as many as there are cores. It does not change the output.
 	Parallel int
 	// Memory bounds what reading holds, in bytes: batches that the sink has not released, and open pages; a page of more
-	// than a quarter of it is an error. 0 for
-	// DefaultMemory; less than MinMemory is an error. The IDs come on top.
+	// than a quarter of it is an error. 0 for DefaultMemory; less than MinMemory is an error. The IDs come on top.
 	Memory int64
 
 	// Getenv gives environment variables (DAF_BUTLER_REPOSITORY_INDEX, DAF_BUTLER_REPOSITORIES, LSST_DB_AUTH,
