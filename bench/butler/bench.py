@@ -78,7 +78,7 @@ def first_byte(binary, repo, folder):
                     took = time.monotonic() - start
             except FileNotFoundError:
                 pass
-    p.send_signal(signal.SIGINT)
+    p.send_signal(signal.SIGTERM)  # SIGINT is ignored by what a script starts in the background
     _, status, use = os.wait4(p.pid, 0)
     p.returncode = os.waitstatus_to_exitcode(status)
     left = os.listdir(folder)
