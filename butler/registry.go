@@ -744,6 +744,10 @@ func explain(err error) error {
 		switch {
 		case lite.Code()&0xff == sqlite3.SQLITE_BUSY || lite.Code()&0xff == sqlite3.SQLITE_LOCKED:
 			return fmt.Errorf("another program was writing to the registry and did not end within %v, try again when it has", sqliteBusyTimeout)
+		case lite.Code() == sqlite3.SQLITE_READONLY_ROLLBACK:
+			return fmt.Errorf("a program that was writing to the registry has ended in the middle and left its journal (…-journal): let SQLite or Butler open the repository for writing once, which rolls back what it had begun: %w", err)
+		case lite.Code()&0xff == sqlite3.SQLITE_CANTOPEN:
+			return fmt.Errorf("%w (if a program was writing to it, try again)", err)
 		case strings.Contains(lite.Error(), "no such table") || strings.Contains(lite.Error(), "no such column"):
 			return unsupportedRegistry(err)
 		}

@@ -328,6 +328,10 @@ func TestNothingIsWritten(t *testing.T) {
 		err         string
 	}{
 		{"rollback", []string{"PRAGMA journal_mode = delete"}, (*sqliteWriter).close, "", "u/me/run1", ""},
+		{"a journal left by a crash", []string{
+			"PRAGMA journal_mode = delete", "PRAGMA cache_size = 1", "BEGIN IMMEDIATE",
+			"UPDATE file_datastore_records SET path = hex(randomblob(9000))", "UPDATE dataset SET run_id = run_id + 1",
+		}, (*sqliteWriter).kill, "-journal", "u/me/run1", "left its journal"},
 		{"no log", []string{"PRAGMA journal_mode = wal"}, (*sqliteWriter).close, "", "u/me/run1", ""},
 		{"an empty log", []string{"PRAGMA journal_mode = wal"}, func(w *sqliteWriter) {
 			w.close()

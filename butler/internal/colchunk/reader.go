@@ -51,6 +51,9 @@ type DamageError struct {
 }
 
 func (e *DamageError) Error() string {
+	if _, large := errors.AsType[*limitError](e.Err); large {
+		return fmt.Sprintf("the page at byte %d %v", e.Offset, e.Err)
+	}
 	return fmt.Sprintf("damaged page at byte %d: %v", e.Offset, e.Err)
 }
 
@@ -742,6 +745,11 @@ func (r *Reader) load() error {
 	return nil
 }
 
+// limitError is a page that is larger than what is read, and may be well.
+type limitError struct{ reason string }
+
+func (e *limitError) Error() string { return e.reason }
+
 // header reads the page header at an offset.
 func (r *Reader) header(at int64) (pageHeader, int, error) {
 	for n := 512; ; n *= 4 {
@@ -757,7 +765,7 @@ func (r *Reader) header(at int64) (pageHeader, int, error) {
 			continue
 		}
 		if err == nil && (h.compressed > int64(r.scratch.PageLimit) || h.uncompressed > int64(r.scratch.PageLimit)) {
-			err = fmt.Errorf("the page says that it has %d bytes (%d compressed), at most %d are read: give more memory", h.uncompressed, h.compressed, r.scratch.PageLimit)
+			err = &limitError{fmt.Sprintf("says that it has %d bytes (%d compressed), with this --memory at most %d are read: give more memory", h.uncompressed, h.compressed, r.scratch.PageLimit)}
 		}
 		return h, size, err
 	}
