@@ -351,12 +351,14 @@ func (s *Snapshot) lock(ctx context.Context, conn *pgx.Conn, worker bool) error 
 	if len(s.rels) == 0 {
 		return nil
 	}
-	timeout := "0"
-	switch {
-	case worker:
-		timeout = "100ms" // for the selects, which know no NOWAIT
-	case s.opt.LockTimeout > 0:
+	timeout, later := "0", "0"
+	if s.opt.LockTimeout > 0 {
 		timeout = fmt.Sprintf("%dms", max(1, s.opt.LockTimeout.Milliseconds()))
+	}
+	if worker {
+		// What a worker reads later locks indexes too. A REINDEX may wait for them behind another worker, which waits for work: no deadlock
+		// that the server could see.
+		timeout, later = "100ms", timeout // 100 ms for the selects, which know no NOWAIT
 	}
 	// All in one message: the server runs them one after the other and stops at the first that fails.
 	statements := []string{"SET LOCAL lock_timeout = '" + timeout + "'"}
@@ -379,7 +381,7 @@ func (s *Snapshot) lock(ctx context.Context, conn *pgx.Conn, worker bool) error 
 			by, statements = append(by, r), append(statements, sql)
 		}
 	}
-	statements, by = append(statements, "SET LOCAL lock_timeout = 0"), append(by, Relation{})
+	statements, by = append(statements, "SET LOCAL lock_timeout = '"+later+"'"), append(by, Relation{})
 	results, err := conn.PgConn().Exec(ctx, strings.Join(statements, ";")).ReadAll()
 	if err != nil {
 		results = slices.DeleteFunc(results, func(res *pgconn.Result) bool { return res.Err != nil })
@@ -425,7 +427,7 @@ func (s *Snapshot) aside(ctx context.Context, query string, args ...any) []strin
 	return out
 }
 
-// conflicting lists who holds or waits for ACCESS EXCLUSIVE on the relations $1 or a partition of them.
+// conflicting lists who holds or waits for ACCESS EXCLUSIVE on the relations $1, a partition of them, or one of their indexes.
 const conflicting = `
 WITH RECURSIVE tree(oid) AS (
 	SELECT unnest($1::oid[]) UNION SELECT i.inhrelid FROM pg_catalog.pg_inherits i JOIN tree t ON i.inhparent = t.oid)
@@ -433,7 +435,9 @@ SELECT COALESCE(l.pid, 0), l.granted, l.relation::pg_catalog.regclass::text, COA
 	COALESCE(a.state, ''), COALESCE(left(regexp_replace(a.query, '\s+', ' ', 'g'), 80), ''),
 	COALESCE(extract(epoch FROM clock_timestamp() - COALESCE(a.xact_start, a.query_start)), 0)::float8
 FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.relation IN (SELECT oid FROM tree)
+WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.relation IN (
+		SELECT oid FROM tree UNION ALL SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indrelid IN (SELECT oid FROM tree))
+	AND (NOT l.granted OR l.relation IN (SELECT oid FROM tree)) -- who has an index waits for nobody
 	AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())
 ORDER BY l.granted DESC, l.pid LIMIT 3`
 

@@ -125,6 +125,46 @@ func TestDDLBeforeTheWorkers(t *testing.T) {
 	}
 }
 
+// A REINDEX that waits for one worker's lock on an index, and that another worker waits behind, holds up nothing for longer than the lock
+// timeout; and somebody tells of it.
+func TestReindexBetweenWorkers(t *testing.T) {
+	dsn := pgtest.Database(t)
+	cfg := slow(t, dsn, 6*time.Second, filepath.Join(outDir(t, "o.parquet"), "o.parquet"))
+	pgtest.Exec(t, dsn, "CREATE INDEX slow_i ON slow (i)")
+	cfg.Parallel, cfg.ChunkBytes, cfg.LockTimeout = 2, 64<<10, time.Second
+	conn, look := pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
+	const copying = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY%'"
+	ended := make(chan error, 1)
+	go func() {
+		ended <- func() error {
+			for n := 0; n < 2; time.Sleep(10 * time.Millisecond) {
+				if err := look.QueryRow(context.Background(), copying).Scan(&n); err != nil {
+					return err
+				}
+			}
+			reindex := make(chan error, 1)
+			go func() {
+				_, err := conn.Exec(context.Background(), "REINDEX INDEX slow_i")
+				reindex <- err
+			}()
+			for waits := false; !waits; time.Sleep(10 * time.Millisecond) {
+				if err := look.QueryRow(context.Background(), "SELECT EXISTS (SELECT FROM pg_locks WHERE relation = 'slow_i'::regclass AND NOT granted)").Scan(&waits); err != nil {
+					return err
+				}
+			}
+			_, err := look.Exec(context.Background(), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'COPY%' LIMIT 1")
+			return errors.Join(err, <-reindex)
+		}()
+	}()
+	res, err := Run(t.Context(), cfg)
+	if err != nil || res.Files[0].Rows != 4000 || !strings.Contains(strings.Join(res.Warnings, "\n"), "goes to another") || !strings.Contains(strings.Join(res.Warnings, "\n"), "REINDEX INDEX slow_i") {
+		t.Errorf("got %v, %+v", err, res)
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // What ends a run of several files as a whole leaves none of them, those that were whole neither, and replaces nothing.
 func TestEndedRunLeavesNothing(t *testing.T) {
 	for _, c := range []struct {

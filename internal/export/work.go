@@ -283,7 +283,7 @@ func (r *run) lastWord(ctx context.Context, snap *snapshot.Snapshot, err error) 
 	for _, j := range r.jobs {
 		if before := j.failure(); before != nil {
 			if r.alone { // its connection was the only one: nothing was lost that a new snapshot would bring back
-				return fmt.Errorf("%w; the server has room for one connection, so that the others ended with it", r.wrap(j, before))
+				return fmt.Errorf("%w; one connection did everything, so that the others ended with it", r.wrap(j, before))
 			}
 			return fmt.Errorf("%w; before that, %s failed: %s", err, j.Out, firstLine(before))
 		}
@@ -423,6 +423,7 @@ func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFun
 			rows = c.decoding.dec.Rows()
 		}
 		lost := copier.Retryable(err, c.w.Conn().IsClosed())
+		stuck := lockTimeout(err)
 		c.forget()
 		c.giveUp(ctx) // whatever it was, the connection is closed or its transaction aborted
 		if ctx.Err() != nil {
@@ -430,6 +431,17 @@ func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFun
 		}
 		switch {
 		case it.j.failure() != nil: // its file failed meanwhile: this is an echo
+		case stuck && it.attempts < maxAttempts && !c.r.alone:
+			// Somebody waits behind another worker, and this one behind him: whoever has the locks already can go on.
+			c.r.redone.Add(1)
+			c.r.warn(fmt.Sprintf("a connection waited for a lock in vain, chunk %d of %s goes to another: %s", it.chunk, it.j.Out, firstLine(err)))
+			it.j.spool.Chunk(it.chunk).Orphan()
+			it.orphan = true
+			select {
+			case c.q.back <- it:
+			case <-ctx.Done():
+			}
+			return err
 		case !lost:
 			c.r.fail(it.j, c.locate(ctx, it, rows, err), cancel)
 		case it.attempts >= maxAttempts:
@@ -461,6 +473,12 @@ func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFun
 		}
 		return rerr
 	}
+}
+
+// lockTimeout tells that the server gave up waiting for a lock.
+func lockTimeout(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "55P03"
 }
 
 // firstLine is an error for a sentence: an error of several connection attempts has many lines.
