@@ -455,6 +455,9 @@ func scanWaiter(row pgx.CollectableRow) (pid int, text string, err error) {
 	if pid == 0 {
 		return pid, fmt.Sprintf("a prepared transaction %s ACCESS EXCLUSIVE on %s", how, rel), nil
 	}
+	if user == "" && query == "" { // on a standby, the process that replays
+		return pid, fmt.Sprintf("a process of the server, pid %d, %s ACCESS EXCLUSIVE on %s", pid, how, rel), nil
+	}
 	return pid, fmt.Sprintf("pid %d (%s, %s, %s) %s ACCESS EXCLUSIVE on %s since %.0f s: %s", pid, user, app, state, how, rel, age, query), nil
 }
 

@@ -141,7 +141,7 @@ func (o *exportOptions) addFlags(f *flags) {
 	o.slot.Timeout = time.Minute
 	f.Var(timeout{&o.slot.Timeout}, "slot-timeout", "`DURATION` how long to wait for the write transactions that a new slot waits for; 0: for ever")
 	o.lockTimeout = time.Minute
-	f.Var(timeout{&o.lockTimeout}, "lock-timeout", "`DURATION` how long to wait for the first locks; 0: for ever")
+	f.Var(timeout{&o.lockTimeout}, "lock-timeout", "`DURATION` how long to wait for a lock; 0: for ever")
 	f.BoolVar(&o.rowSecurity, "enable-row-security", false, "export what row security policies let this user see; without it they are an error")
 
 	f.group("Speed and space")

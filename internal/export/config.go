@@ -42,7 +42,7 @@ type Config struct {
 	Transport   Transport     //
 	SnapshotID  string        // adopt this exported snapshot in place of taking one
 	Slot        snapshot.Slot // take the snapshot by creating this replication slot; zero: don't
-	LockTimeout time.Duration // for the first locks; 0: wait for ever
+	LockTimeout time.Duration // for a lock; 0: wait for ever
 	RowSecurity bool          // let row security policies filter rows; false: they are an error
 	FailFast    bool          // the first job that fails stops the others, and no file is written; one that can't get its name at the end stops those behind it
 	NameJobs    bool          // an error about a job is a *JobError also where there is one job

@@ -61,7 +61,7 @@ type ManifestSettings struct {
 	Memory      int64   `json:"memory_bytes" doc:"what rows and pages were to take"`
 	TempLimit   int64   `json:"temp_limit_bytes,omitempty" doc:"what temporary files were to take; absent without a limit"`
 	Transport   string  `json:"transport" doc:"how rows travelled: csv or binary"`
-	LockTimeout float64 `json:"lock_timeout_seconds" doc:"how long to wait for the first locks; 0: for ever"`
+	LockTimeout float64 `json:"lock_timeout_seconds" doc:"how long to wait for a lock; 0: for ever"`
 	RowSecurity bool    `json:"row_security" doc:"true where policies may have filtered rows"`
 	Strict      bool    `json:"strict" doc:"true where any loss was to be an error"`
 	Gentle      bool    `json:"gentle,omitempty" doc:"true where one connection made one scan of each table"`
