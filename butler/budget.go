@@ -29,43 +29,41 @@ func newBudget(limit int64) *budget {
 
 // acquire takes n bytes for a dataset; it waits until there is room.
 func (b *budget) acquire(ctx context.Context, dataset int, n int64) error {
-	stop := context.AfterFunc(ctx, func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.freed.Broadcast()
-	})
-	defer stop()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if b.used+n <= b.limit/2 || dataset == b.turn && (b.used+n <= b.limit || b.own[dataset] == 0) {
-			b.change(dataset, n)
-			return nil
-		}
-		b.freed.Wait()
+	err := b.wait(ctx, func() bool {
+		return b.used+n <= b.limit/2 || dataset == b.turn && (b.used+n <= b.limit || b.own[dataset] == 0)
+	})
+	if err == nil {
+		b.change(dataset, n)
 	}
+	return err
 }
 
 // await waits until it is a dataset's turn: what is too large to be held by several at once is held by that one alone.
 func (b *budget) await(ctx context.Context, dataset int) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.wait(ctx, func() bool { return dataset == b.turn })
+}
+
+// wait returns when ready is true, or with the cause of ctx's end. mu is held by the caller, save while it sleeps.
+func (b *budget) wait(ctx context.Context, ready func() bool) error {
 	stop := context.AfterFunc(ctx, func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.freed.Broadcast()
 	})
 	defer stop()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for dataset != b.turn {
+	for {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		if ready() {
+			return nil
+		}
 		b.freed.Wait()
 	}
-	return nil
 }
 
 // adjust takes what a batch came to need beyond what was acquired for it, or gives back what it did not.
