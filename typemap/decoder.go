@@ -26,14 +26,14 @@ type DecoderOptions struct {
 
 // cursor is the writing end of one leaf. It is small so that those of a wide row stay in the first-level cache.
 type cursor struct {
-	buf  []byte // the leaf's data, as long as there is room
-	n    int    // bytes used
-	kind kind
-	bits byte // validity of the current eight rows
-	need bool // a NULL is an error
-	deep bool // the column is more than one leaf
-	look bool // either: a NULL needs a look
-	raw  bool // text needs no check
+	buf   []byte // the leaf's data, as long as there is room
+	n     int    // bytes used
+	kind  kind
+	nulls byte // which of the current eight rows are NULL
+	need  bool // a NULL is an error
+	deep  bool // the column is more than one leaf
+	look  bool // either: a NULL needs a look
+	raw   bool // text needs no check
 }
 
 // grow makes room for n more bytes.
@@ -46,6 +46,7 @@ func (c *cursor) grow(n int) {
 // leafBuf is the writing end of a leaf that belongs to a nested column.
 type leafBuf struct {
 	cursor
+	bits     byte // of a flat leaf, in place of nulls: which of the current eight rows have a value
 	def, rep []byte
 	maxDef   uint8
 	maxRep   uint8
@@ -216,7 +217,7 @@ func (d *Decoder) attach(b *column.Batch) error {
 	for _, i := range d.slim {
 		buf := &b.Leaves[d.plan.nodes[i].leafLo]
 		c := &d.cols[i]
-		c.buf, c.n, c.bits = buf.Data[:cap(buf.Data)], 0, 0
+		c.buf, c.n, c.nulls = buf.Data[:cap(buf.Data)], 0, 0
 		d.valid[i] = buf.Valid[:0]
 	}
 	for _, l := range d.deep {
@@ -270,9 +271,10 @@ func (d *Decoder) detach() *column.Batch {
 
 // flushBits moves eight rows' validity into the bitmaps.
 func (d *Decoder) flushBits() {
+	present := byte(1<<((d.rows-1)&7+1) - 1) // rows that there are; past them bits are 0
 	for _, i := range d.slim {
-		d.valid[i] = append(d.valid[i], d.cols[i].bits)
-		d.cols[i].bits = 0
+		d.valid[i] = append(d.valid[i], present&^d.cols[i].nulls)
+		d.cols[i].nulls = 0
 	}
 	for _, l := range d.deep {
 		if c := &d.leafs[l]; c.flat {
