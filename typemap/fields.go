@@ -209,6 +209,16 @@ func (d *Decoder) nullField(i int) error {
 // putText writes text, checked to be UTF-8, to a column of one leaf.
 func (d *Decoder) putText(c *cursor, v []byte, col int) error {
 	d.grown(4 + len(v))
+	if n := len(v); n >= 8 && n <= 1024 {
+		if c.n+4+n > len(c.buf) {
+			c.grow(4 + n)
+		}
+		if copyASCII(c.buf[c.n+4:c.n+4+n], v) {
+			le.PutUint32(c.buf[c.n:], uint32(n))
+			c.n += 4 + n
+			return nil
+		}
+	}
 	if !c.raw && !utf8.Valid(v) {
 		var err error
 		if v, err = d.repair(v, col); err != nil {
@@ -217,6 +227,21 @@ func (d *Decoder) putText(c *cursor, v []byte, col int) error {
 	}
 	c.putBytes(v)
 	return nil
+}
+
+// copyASCII copies v, of at least eight bytes, and tells whether it is all ASCII: one pass in place of two.
+func copyASCII(dst, v []byte) bool {
+	dst = dst[:len(v)]
+	var high uint64
+	i := 0
+	for ; i < len(v)-8; i += 8 {
+		x := le.Uint64(v[i:])
+		high |= x
+		le.PutUint64(dst[i:], x)
+	}
+	x := le.Uint64(v[len(v)-8:]) // bytes may come twice
+	le.PutUint64(dst[len(v)-8:], x)
+	return (high|x)&highBits == 0
 }
 
 // repair is what becomes of text that is not UTF-8.
