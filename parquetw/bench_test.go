@@ -342,7 +342,6 @@ func BenchmarkPage(b *testing.B) {
 			batch.Rows = rows
 			batch.Leaves[0].Data, batch.Leaves[0].Values = c.data, rows
 			g := &rowGroup{chunks: make([]columnChunk, 1), store: store{pool: p}}
-			g.left.Store(1)
 			g.chunks[0].left.Store(1)
 			task := piece{batch: &batchRef{batch: batch}, to: rows, last: true, group: g}
 			b.SetBytes(int64(len(c.data)))

@@ -39,76 +39,109 @@ func (t *tail) free() {
 	t.groups.free()
 }
 
-// writeGroup copies a finished row group to the file and notes what the footer has to say of it.
-func (w *Writer) writeGroup(g *rowGroup) error {
-	var notes []byte
-	var raw int64
-	buf := make([]byte, blockBytes)
-	// Bloom filters stand in front of their row group: what is known of a column chunk is complete when it is written.
-	bloomAt := make([]int64, len(g.chunks))
-	for i := range g.chunks {
-		if b := &g.chunks[i].bloom; b.size > 0 {
-			bloomAt[i] = w.out.at
-			if err := g.store.copyTo(w.out.add, b.at, b.size, buf); err != nil {
-				return err
-			}
-		}
-	}
-	start := w.out.at
-	for i := range g.chunks {
-		c := &g.chunks[i]
-		if c.rows != g.rows {
-			return fmt.Errorf("leaf %s: %d rows in a row group of %d", w.leaves[i].Path, c.rows, g.rows)
-		}
-		at := w.out.at
-		dictAt := int64(-1)
-		if c.dict.size > 0 {
-			dictAt = at
-			if err := g.store.copyTo(w.out.add, c.dict.at, c.dict.size, buf); err != nil {
-				return err
-			}
-		}
-		firstPage := w.out.at
-		h := &w.tail.header
-		offsets := func() (int64, error) { // writes the pages, and their places as an OffsetIndex
-			h.reset()
-			h.list(1, thriftStruct, len(c.pages))
-			for _, p := range c.pages {
-				h.begin(0)
-				h.i64(1, w.out.at)
-				h.i32(2, int32(p.size))
-				h.i64(3, p.firstRow)
-				h.end()
-				if err := g.store.copyTo(w.out.add, p.at, p.size, buf); err != nil {
-					return 0, err
-				}
-			}
-			h.stop()
-			_, err := w.tail.offsetIndex.append(h.b)
-			return int64(len(h.b)), err
-		}
-		offsetBytes, err := offsets()
-		if err != nil {
+// groupInFile is how far a row group has come on its way to the file. Only the one who writes has it.
+type groupInFile struct {
+	next    int     // column chunk to write
+	start   int64   // where the first one lies
+	bloomAt []int64 // where each leaf's bloom filter lies
+	raw     int64   // bytes of the chunks written, before compression
+	notes   []byte  // see addGroup
+}
+
+// writeNext copies the next column chunk of a row group, which is finished, to the file and notes what the footer has to say of it.
+func (w *Writer) writeNext(g *rowGroup) error {
+	f := &g.file
+	if f.next == 0 {
+		if err := w.writeBlooms(g); err != nil {
 			return err
 		}
-		h.reset()
-		columnBytes := int64(0)
-		if appendColumnIndex(h, w.encoders[i].order, c.pages) {
-			if _, err := w.tail.columnIndex.append(h.b); err != nil {
-				return err
-			}
-			columnBytes = int64(len(h.b))
+		f.start = w.out.at
+	}
+	if f.next < len(g.chunks) {
+		if err := w.writeChunk(g, f.next); err != nil {
+			return err
 		}
-		h.reset()
-		w.appendColumnMetadata(h, i, c, dictAt, firstPage, w.out.at-at, bloomAt[i])
-		notes = binary.AppendUvarint(notes, uint64(len(h.b)))
-		notes = append(notes, h.b...)
-		notes = binary.AppendUvarint(notes, uint64(offsetBytes))
-		notes = binary.AppendUvarint(notes, uint64(columnBytes))
-		raw += c.rawBytes
+		f.next++
+	}
+	if f.next < len(g.chunks) {
+		return nil
 	}
 	w.out.writeback()
-	return w.tail.addGroup(g.rows, start, raw, w.out.at-start, notes)
+	return w.tail.addGroup(g.rows, f.start, f.raw, w.out.at-f.start, f.notes)
+}
+
+// writeBlooms writes a row group's bloom filters, which stand in front of it: what is known of a column chunk is complete when it is written.
+func (w *Writer) writeBlooms(g *rowGroup) error {
+	g.file.bloomAt = make([]int64, len(g.chunks))
+	for i := range g.chunks {
+		if b := &g.chunks[i].bloom; b.size > 0 {
+			g.file.bloomAt[i] = w.out.at
+			if err := g.store.copyTo(w.out.add, b.at, b.size, w.block()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// block is a buffer of blockBytes for the one who writes.
+func (w *Writer) block() []byte {
+	if w.blockBuf == nil {
+		w.blockBuf = make([]byte, blockBytes)
+	}
+	return w.blockBuf
+}
+
+func (w *Writer) writeChunk(g *rowGroup, i int) error {
+	c, f := &g.chunks[i], &g.file
+	if c.rows != g.rows {
+		return fmt.Errorf("leaf %s: %d rows in a row group of %d", w.leaves[i].Path, c.rows, g.rows)
+	}
+	buf := w.block()
+	at := w.out.at
+	dictAt := int64(-1)
+	if c.dict.size > 0 {
+		dictAt = at
+		if err := g.store.copyTo(w.out.add, c.dict.at, c.dict.size, buf); err != nil {
+			return err
+		}
+	}
+	firstPage := w.out.at
+	h := &w.tail.header
+	h.reset()
+	h.list(1, thriftStruct, len(c.pages)) // the pages' places, as an OffsetIndex
+	for _, p := range c.pages {
+		h.begin(0)
+		h.i64(1, w.out.at)
+		h.i32(2, int32(p.size))
+		h.i64(3, p.firstRow)
+		h.end()
+		if err := g.store.copyTo(w.out.add, p.at, p.size, buf); err != nil {
+			return err
+		}
+	}
+	h.stop()
+	if _, err := w.tail.offsetIndex.append(h.b); err != nil {
+		return err
+	}
+	offsetBytes := len(h.b)
+	h.reset()
+	columnBytes := 0
+	if appendColumnIndex(h, w.encoders[i].order, c.pages) {
+		if _, err := w.tail.columnIndex.append(h.b); err != nil {
+			return err
+		}
+		columnBytes = len(h.b)
+	}
+	h.reset()
+	w.appendColumnMetadata(h, i, c, dictAt, firstPage, w.out.at-at, f.bloomAt[i])
+	f.notes = binary.AppendUvarint(f.notes, uint64(len(h.b)))
+	f.notes = append(f.notes, h.b...)
+	f.notes = binary.AppendUvarint(f.notes, uint64(offsetBytes))
+	f.notes = binary.AppendUvarint(f.notes, uint64(columnBytes))
+	f.raw += c.rawBytes
+	w.out.writebackMuch()
+	return nil
 }
 
 // addGroup notes a row group: its rows, place, size before compression and size as numbers, then for each column chunk

@@ -31,7 +31,10 @@ type output struct {
 	write func([]byte) (int, error) // f.Write; a seam for tests of a full disk
 }
 
-const outputBuffer = 256 << 10
+const (
+	outputBuffer = 256 << 10
+	directBytes  = 32 << 10 // worth a write of their own
+)
 
 var outputBuffers = sync.Pool{New: func() any { return new([outputBuffer]byte) }}
 
@@ -92,6 +95,12 @@ func (o *output) add(p []byte) error {
 	if o.hash != nil {
 		o.hash.Write(p)
 	}
+	if len(p) >= directBytes {
+		if err := o.flush(); err != nil {
+			return err
+		}
+		return o.put(p)
+	}
 	for {
 		n := min(len(p), cap(o.buf)-len(o.buf))
 		o.buf = append(o.buf, p[:n]...)
@@ -105,12 +114,16 @@ func (o *output) add(p []byte) error {
 }
 
 func (o *output) flush() error {
-	if len(o.buf) == 0 {
+	p := o.buf
+	o.buf = o.buf[:0]
+	if len(p) == 0 {
 		return nil
 	}
-	_, err := o.write(o.buf)
-	o.buf = o.buf[:0]
-	if err != nil {
+	return o.put(p)
+}
+
+func (o *output) put(p []byte) error {
+	if _, err := o.write(p); err != nil {
 		return o.failed("write", err)
 	}
 	return nil
@@ -122,6 +135,15 @@ func (o *output) writeback() {
 	startWriteback(o.f, o.synced, written-o.synced)
 	o.synced = written
 }
+
+// writebackMuch is writeback where there is enough to be worth it: the disk is busy with it while the rest is encoded.
+func (o *output) writebackMuch() {
+	if o.at-int64(len(o.buf))-o.synced >= writebackBytes {
+		o.writeback()
+	}
+}
+
+const writebackBytes = 8 << 20
 
 // finish makes the file's data durable under the temp name and closes it. After an error the temp file is gone.
 func (o *output) finish() (err error) {

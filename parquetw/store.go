@@ -12,7 +12,7 @@ import (
 const blockBytes = 64 << 10
 
 // store is an append-only run of bytes in blocks, which lie in memory or, when the pool has more in memory than it may,
-// in its temp file. Appending is safe from several goroutines; reading begins when appending is over.
+// in its temp file. Appending is safe from several goroutines, beside one that reads what is there.
 type store struct {
 	pool *Pool
 
@@ -50,15 +50,27 @@ func (s *store) append(parts ...[]byte) (int64, error) {
 	return at, nil
 }
 
-// copyTo hands the bytes [at, at+n) to write, in order and in pieces. buf is for those that come from the temp file.
+// copyTo hands the bytes [at, at+n), which have been appended, to write, in order and in pieces. buf, of blockBytes, is for those that come
+// from the temp file. Others may go on appending.
 func (s *store) copyTo(write func([]byte) error, at, n int64, buf []byte) error {
 	for n > 0 {
-		b, in := s.blocks[at/blockBytes], at%blockBytes
+		in := at % blockBytes
 		k := min(n, blockBytes-in)
-		p := b.mem
-		if p != nil {
-			p = p[in : in+k]
-		} else {
+		s.mu.Lock()
+		i := int(at / blockBytes)
+		b := s.blocks[i]
+		if i == len(s.blocks)-1 { // it may be sealed at any time
+			copy(buf, b.mem[in:in+k])
+		}
+		open := i == len(s.blocks)-1
+		s.mu.Unlock()
+		var p []byte
+		switch {
+		case open:
+			p = buf[:k]
+		case b.mem != nil:
+			p = b.mem[in : in+k]
+		default:
 			p = buf[:k]
 			if err := s.pool.readBlock(b.slot, in, p); err != nil {
 				return err

@@ -43,7 +43,8 @@ type Writer struct {
 	flushing bool // somebody writes row groups
 
 	// what the footer will need, in file order; only the one who writes row groups touches them
-	tail tail
+	tail     tail
+	blockBuf []byte
 }
 
 // Result says what was written.
@@ -64,8 +65,8 @@ type rowGroup struct {
 	rows    int64 // final when the group has been cut
 	bytes   int64 // PLAIN, of all values; counted where Options.RowGroupBytes bounds it
 	chunks  []columnChunk
-	left    atomic.Int32 // leaves that have not finished
 	store   store
+	file    groupInFile
 }
 
 // Create makes a Writer for a new file at path. The file is written under another name beside it and appears at path
@@ -365,7 +366,6 @@ func (w *Writer) beginGroup() error {
 		return fmt.Errorf("more than %d row groups: Parquet has no ordinals for them, give row groups more rows", MaxRowGroups)
 	}
 	g := &rowGroup{ordinal: w.groups, chunks: make([]columnChunk, len(w.leaves)), store: store{pool: w.opt.Pool}}
-	g.left.Store(int32(len(w.leaves)))
 	for i := range g.chunks {
 		g.chunks[i].left.Store(1)
 	}
@@ -381,7 +381,7 @@ func (w *Writer) beginGroup() error {
 func (w *Writer) endGroup() {
 	w.current = nil
 	if len(w.leaves) == 0 {
-		w.flushGroups()
+		w.flush()
 	}
 }
 
@@ -614,8 +614,8 @@ func (w *Writer) doPage(s *scratch, j pageJob) {
 
 // chunkPart says that a part of a column chunk is done: a page handed off, or all that its leaf does.
 func (w *Writer) chunkPart(e *leafEncoder, g *rowGroup) {
-	if g.chunks[e.index].left.Add(-1) == 0 && !w.failed.Load() && g.left.Add(-1) == 0 {
-		w.flushGroups()
+	if g.chunks[e.index].left.Add(-1) == 0 && !w.failed.Load() {
+		w.flush()
 	}
 }
 
@@ -628,19 +628,18 @@ func (w *Writer) taskDone() {
 	w.mu.Unlock()
 }
 
-// flushGroups writes the row groups that are finished and next in the file. Where somebody is at it already, he will see
-// to this one too.
-func (w *Writer) flushGroups() {
+// flush writes the column chunks that are finished and next in the file. Where somebody is at it already, he will see to this one too.
+func (w *Writer) flush() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.flushing {
 		return
 	}
 	w.flushing = true
-	for w.err == nil && len(w.waiting) > 0 && w.finished(w.waiting[0]) {
+	for w.err == nil && len(w.waiting) > 0 && w.writable(w.waiting[0]) {
 		g := w.waiting[0]
 		w.mu.Unlock()
-		err := w.writeGroup(g)
+		err := w.writeNext(g)
 		w.mu.Lock()
 		if err != nil {
 			if w.err == nil {
@@ -649,17 +648,29 @@ func (w *Writer) flushGroups() {
 			w.failed.Store(true)
 			break // the group stays, to be freed by Abort
 		}
-		g.store.free()
-		w.waiting = w.waiting[1:]
+		if g.file.next == len(g.chunks) {
+			g.store.free()
+			w.waiting = w.waiting[1:]
+		}
 	}
 	w.flushing = false
 	w.change.Broadcast()
 }
 
-// finished tells whether a row group is complete: every leaf has finished and, where there are none, it gets no rows.
-func (w *Writer) finished(g *rowGroup) bool {
+// writable tells whether the next column chunk of a row group is complete. Bloom filters stand in front of all chunks, which so wait for
+// each other. A row group without leaves is complete when it gets no rows.
+func (w *Writer) writable(g *rowGroup) bool {
 	if len(w.leaves) == 0 {
 		return g != w.current
 	}
-	return g.left.Load() == 0
+	need := g.chunks[g.file.next:]
+	if len(w.opt.Bloom) == 0 {
+		need = need[:1]
+	}
+	for i := range need {
+		if need[i].left.Load() > 0 {
+			return false
+		}
+	}
+	return true
 }
