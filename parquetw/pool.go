@@ -11,6 +11,7 @@ import (
 // Writers may share one; it is safe for concurrent use.
 type Pool struct {
 	pageMemory int64
+	reserve    int64               // of memory too, where temp space has no room
 	tempFile   func() (*os.File, error)
 	charge     func(int64) bool // books temp space; nil: no limit
 	encoders   int
@@ -48,6 +49,10 @@ func NewPool(encoders int, pageMemory int64, tempFile func() (*os.File, error)) 
 // fails with ErrTempLimit. Call it before the first Writer is made. charge is called by one goroutine at a time, with the
 // Pool locked: it must not call the Pool.
 func (p *Pool) LimitTemp(charge func(bytes int64) bool) { p.charge = charge }
+
+// Reserve lets finished pages take so many bytes of memory, in place of pageMemory, where temp space has no room: where the disk is full
+// or LimitTemp's charge refuses. Call it before the first Writer is made.
+func (p *Pool) Reserve(bytes int64) { p.reserve = bytes }
 
 // Used is the memory now held by finished pages, open pages and dictionaries, in bytes. Safe from any goroutine.
 func (p *Pool) Used() int64 { return p.blocks.Load()*blockBytes + p.open.Load() }

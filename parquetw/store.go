@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 )
 
 // blockBytes is the unit in which finished pages take memory or temp space: small beside any budget, large beside a
@@ -118,11 +119,20 @@ func (r *reader) Read(p []byte) (int, error) {
 	return int(n), nil
 }
 
-// seal says that a block is full: it moves to the temp file if there is more in memory than there may be.
+// seal says that a block is full: it moves to the temp file if there is more in memory than there should be.
 func (p *Pool) seal(b *block) error {
-	if p.blocks.Load()*blockBytes <= p.pageMemory {
+	used := p.blocks.Load() * blockBytes
+	if used <= p.pageMemory {
 		return nil
 	}
+	err := p.spill(b)
+	if used <= p.reserve && (errors.Is(err, ErrTempLimit) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)) {
+		return nil
+	}
+	return err
+}
+
+func (p *Pool) spill(b *block) error {
 	f, slot, err := p.takeSlot()
 	if err != nil {
 		return err

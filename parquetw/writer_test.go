@@ -522,13 +522,18 @@ func TestPageMemory(t *testing.T) {
 	}
 }
 
-// Whoever books temp space is asked for each growth of the temp file, and can refuse.
+// Whoever books temp space is asked for each growth of the temp file, and can refuse: then pages stay in memory, as far as they may.
 func TestLimitTemp(t *testing.T) {
 	t.Parallel()
 	rec, opt := faultRecord()
 	opt.RowGroupRows = 0
-	for _, limit := range []int64{0, 100 * blockBytes} {
+	for _, c := range []struct {
+		limit, reserve int64
+		fails          bool
+	}{{0, 0, true}, {0, 1, true}, {0, 1 << 30, false}, {100 * blockBytes, 0, false}} {
+		limit := c.limit
 		opt.Pool = newPool(t, 2, 0)
+		opt.Pool.Reserve(c.reserve)
 		booked, refused := int64(0), false
 		opt.Pool.LimitTemp(func(n int64) bool {
 			refused = booked+n > limit
@@ -539,8 +544,8 @@ func TestLimitTemp(t *testing.T) {
 		})
 		dir := t.TempDir()
 		_, err := writeTo(t, filepath.Join(dir, "f.parquet"), opt, rec)
-		if refused != errors.Is(err, ErrTempLimit) || limit < 100*blockBytes && !refused || booked == 0 && limit > 0 {
-			t.Errorf("limit %d: %d booked, refused: %v, error: %v", limit, booked, refused, err)
+		if c.fails != errors.Is(err, ErrTempLimit) || limit < 100*blockBytes && !refused || booked == 0 && limit > 0 || !c.fails && err != nil {
+			t.Errorf("limit %d, reserve %d: %d booked, refused: %v, error: %v", limit, c.reserve, booked, refused, err)
 		}
 		if err != nil {
 			leftovers(t, dir)

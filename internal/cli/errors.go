@@ -540,6 +540,8 @@ func fileError(err error) bool {
 
 func spaceHint(err error, otherwise string) string {
 	switch {
+	case errors.Is(err, parquetw.ErrTempLimit):
+		return "raise --temp-limit or --memory, or make row groups smaller (--row-group-size): all pages of an open one must be somewhere"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return "free some space, or choose another place by --out and --temp-dir"
 	case errors.Is(err, fs.ErrPermission):

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"fast-export/butler"
@@ -106,7 +105,7 @@ func ExtractCatalog(ctx context.Context, c Catalog) (_ *CatalogResult, err error
 	if parent == "" {
 		parent = filepath.Dir(c.Out)
 	}
-	pool := parquetw.NewPool(runtime.GOMAXPROCS(0), min(c.Memory*catalogPageShare/100, maxPageBytes), func() (*os.File, error) {
+	pool := newPool(c.Memory*catalogPageShare/100, func() (*os.File, error) {
 		return copier.TempFile(parent, ".fast-export-tmp-")
 	})
 	defer func() { err = errors.Join(err, pool.Close()) }()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -207,7 +206,7 @@ func (s *Staged) Decode(keep bool) error {
 // Errors are those of parquetw.
 func (s *Staged) Encode(ctx context.Context, out string) (rows, bytes int64, err error) {
 	s.r.dir = filepath.Dir(out)
-	s.r.pool = parquetw.NewPool(runtime.GOMAXPROCS(0), min(s.r.cfg.Memory*pageShare/100, maxPageBytes), s.r.pageFile)
+	s.r.pool = newPool(s.r.cfg.Memory*pageShare/100, s.r.pageFile)
 	defer func() { err = errors.Join(err, s.r.pool.Close()) }()
 	w, err := parquetw.Create(out, s.j.writerOptions(s.r))
 	if err != nil {

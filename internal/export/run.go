@@ -37,9 +37,16 @@ const (
 	openShare  = 25 // further open files of a batch, beyond the one that there always is
 )
 
-// maxPageBytes bounds finished pages in memory whatever the budget: beyond it a temp file, which is to say this
+// maxPageBytes is what finished pages take of their share of memory as long as temp space has room: a temp file, which is to say this
 // machine's page cache, holds them as well, and memory does not depend on the size of row groups.
 const maxPageBytes = 48 << 20
+
+// newPool is a pool of encoders, one a core, whose finished pages may have so many bytes of memory.
+func newPool(memory int64, tempFile func() (*os.File, error)) *parquetw.Pool {
+	p := parquetw.NewPool(runtime.GOMAXPROCS(0), min(memory, maxPageBytes), tempFile)
+	p.Reserve(memory)
+	return p
+}
 
 // A batch is small enough that every copier can hold one and big enough that its cost does not count.
 const (
@@ -274,7 +281,7 @@ func (r *run) execute(ctx context.Context, snap *snapshot.Snapshot) (err error) 
 	}
 	defer func() { r.removeTemp(err != nil) }()
 	r.budget = copier.NewBudget(r.cfg.Memory*batchShare/100, r.batch, r.dir, r.cfg.TempLimit)
-	r.pool = parquetw.NewPool(runtime.GOMAXPROCS(0), min(r.cfg.Memory*pageShare/100, maxPageBytes), r.pageFile)
+	r.pool = newPool(r.cfg.Memory*pageShare/100, r.pageFile)
 	r.pool.LimitTemp(r.budget.Charge)
 	defer func() { err = errors.Join(err, r.pool.Close()) }()
 
