@@ -140,7 +140,6 @@ func (w *Writer) writeChunk(g *rowGroup, i int) error {
 	f.notes = binary.AppendUvarint(f.notes, uint64(offsetBytes))
 	f.notes = binary.AppendUvarint(f.notes, uint64(columnBytes))
 	f.raw += c.rawBytes
-	w.out.writebackMuch()
 	return nil
 }
 

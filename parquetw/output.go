@@ -136,15 +136,6 @@ func (o *output) writeback() {
 	o.synced = written
 }
 
-// writebackMuch is writeback where there is enough to be worth it: the disk is busy with it while the rest is encoded.
-func (o *output) writebackMuch() {
-	if o.at-int64(len(o.buf))-o.synced >= writebackBytes {
-		o.writeback()
-	}
-}
-
-const writebackBytes = 8 << 20
-
 // finish makes the file's data durable under the temp name and closes it. After an error the temp file is gone.
 func (o *output) finish() (err error) {
 	defer func() {
