@@ -31,10 +31,7 @@ type output struct {
 	write func([]byte) (int, error) // f.Write; a seam for tests of a full disk
 }
 
-const (
-	outputBuffer = 256 << 10
-	directBytes  = 32 << 10 // worth a write of their own
-)
+const outputBuffer = 256 << 10
 
 var outputBuffers = sync.Pool{New: func() any { return new([outputBuffer]byte) }}
 
@@ -95,12 +92,6 @@ func (o *output) add(p []byte) error {
 	if o.hash != nil {
 		o.hash.Write(p)
 	}
-	if len(p) >= directBytes {
-		if err := o.flush(); err != nil {
-			return err
-		}
-		return o.put(p)
-	}
 	for {
 		n := min(len(p), cap(o.buf)-len(o.buf))
 		o.buf = append(o.buf, p[:n]...)
@@ -114,16 +105,12 @@ func (o *output) add(p []byte) error {
 }
 
 func (o *output) flush() error {
-	p := o.buf
-	o.buf = o.buf[:0]
-	if len(p) == 0 {
+	if len(o.buf) == 0 {
 		return nil
 	}
-	return o.put(p)
-}
-
-func (o *output) put(p []byte) error {
-	if _, err := o.write(p); err != nil {
+	_, err := o.write(o.buf)
+	o.buf = o.buf[:0]
+	if err != nil {
 		return o.failed("write", err)
 	}
 	return nil
