@@ -336,6 +336,9 @@ func BenchmarkPage(b *testing.B) {
 			w := create(b, Options{Schema: arrow.NewSchema([]arrow.Field{field("v", c.typ, false)}, nil), Pool: p, Compression: Compression{Codec: None}, Encodings: []Encoding{c.enc}})
 			e := w.encoders[0]
 			e.lay.pageBytes = 4 << 20
+			p.mu.Lock()
+			p.idle -= 1 << 20 // or a page may be the goroutine's still when the next one comes
+			p.mu.Unlock()
 			s := newScratch()
 			defer s.close()
 			batch := column.NewBatch(1, 1, nil)

@@ -14,7 +14,10 @@ import (
 
 // lookUp turns values into indices until one is not admitted to the dictionary, and tells how many bytes it took.
 func (e *leafEncoder) lookUp(data []byte) (done int, err error) {
-	e.dict.ready()
+	e.dict.ready(e.lay)
+	if len(e.dict.slots) > minSlots {
+		e.raw = nil // left by the last row group, and too much beside a dictionary that grows
+	}
 	if w := e.leaf.Width; w == 4 || w == 8 {
 		return e.lookUpWords(data), nil
 	}
@@ -38,11 +41,10 @@ func (e *leafEncoder) lookUpWords(data []byte) (done int) {
 
 func (e *leafEncoder) lookUpSome(data []byte) (done int) {
 	d, w := &e.dict, e.leaf.Width
-	number := uint32(len(e.chunk.pages)) + 1
 	have := len(e.indices)
 	e.indices = slices.Grow(e.indices, len(data)/w)[:have+len(data)/w]
 	out := e.indices[have:]
-	slots := d.slots
+	slots, keys, seen := d.slots, d.keys, d.seen
 	for i := range out {
 		var x uint64
 		if w == 8 {
@@ -50,32 +52,30 @@ func (e *leafEncoder) lookUpSome(data []byte) (done int) {
 		} else {
 			x = uint64(le.Uint32(data[4*i:]))
 		}
-		h := mix(x)
-		s := &slots[h&uint64(len(slots)-1)]
-		for s.ref != 0 && s.key != x {
-			h++
-			s = &slots[h&uint64(len(slots)-1)]
+		at := mix(x) & uint64(len(slots)-1)
+		ref := slots[at]
+		for keys[ref] != x && ref != 0 {
+			at = (at + 1) & uint64(len(slots)-1)
+			ref = slots[at]
 		}
-		if s.page != number { // never so in an empty slot
+		if !seen[ref] { // always so of an empty slot
 			v := data[w*i : w*i+w]
-			if s.ref == 0 {
+			if ref == 0 {
 				if !e.admits(w, e.indices[:have+i]) {
 					e.indices = e.indices[:have+i]
 					return w * i
 				}
-				d.insert(s, x, v, false)
+				ref = d.insert(e.lay, at, x, v)
 				if e.bloom != nil {
 					e.bloom.add(v)
 				}
+				d.ready(e.lay)
+				slots, keys, seen = d.slots, d.keys, d.seen
 			}
-			s.page = number
+			seen[ref] = true
 			e.bounds.add(e.order, v, w)
-			out[i] = s.ref - 1
-			d.ready()
-			slots = d.slots
-			continue
 		}
-		out[i] = s.ref - 1
+		out[i] = uint32(ref) - 1
 	}
 	return len(data)
 }
@@ -83,12 +83,11 @@ func (e *leafEncoder) lookUpSome(data []byte) (done int) {
 // lookUpBytes is lookUp for byte arrays and fixed-length values of any width.
 func (e *leafEncoder) lookUpBytes(data []byte) (done int, err error) {
 	d, w := &e.dict, e.leaf.Width
-	number := uint32(len(e.chunk.pages)) + 1
 	head := 0
 	if w == 0 {
 		head = 4
 	}
-	indices, slots := e.indices, d.slots
+	indices, slots, keys, seen := e.indices, d.slots, d.keys, d.seen
 	for at := 0; at < len(data); {
 		l := w
 		if w == 0 {
@@ -109,23 +108,28 @@ func (e *leafEncoder) lookUpBytes(data []byte) (done int, err error) {
 		} else {
 			key = keyOf(v)
 		}
-		h := mix(key)
-		s := &slots[h&uint64(len(slots)-1)]
-		for s.ref != 0 && (s.key != key || key >= longKey && !bytes.Equal(d.entry(int(s.ref-1), w), plain)) {
-			h++
-			s = &slots[h&uint64(len(slots)-1)]
+		slot := mix(key) & uint64(len(slots)-1)
+		ref := slots[slot]
+		for keys[ref] != key && ref != 0 || key >= longKey && ref != 0 && !bytes.Equal(d.entry(int(ref-1), w), plain) {
+			slot = (slot + 1) & uint64(len(slots)-1)
+			ref = slots[slot]
 		}
-		if s.page != number { // never so in an empty slot
-			if s.ref == 0 {
+		if !seen[ref] { // always so of an empty slot
+			if ref == 0 {
 				if !e.admits(l, indices) {
 					break
 				}
-				d.insert(s, key, plain, w == 0)
+				ref = d.insert(e.lay, slot, key, plain)
+				if w == 0 {
+					d.ends = append(d.ends, uint32(len(d.data)))
+				}
 				if e.bloom != nil {
 					e.bloom.add(v)
 				}
+				d.ready(e.lay)
+				slots, keys, seen = d.slots, d.keys, d.seen
 			}
-			s.page = number
+			seen[ref] = true
 			switch e.order {
 			case orderNone:
 			case orderFloat16:
@@ -133,12 +137,8 @@ func (e *leafEncoder) lookUpBytes(data []byte) (done int, err error) {
 			default:
 				e.bounds.addBytes(e.order, v)
 			}
-			indices = append(indices, s.ref-1)
-			d.ready()
-			slots = d.slots
-		} else {
-			indices = append(indices, s.ref-1)
 		}
+		indices = append(indices, uint32(ref)-1)
 		at += l
 		done = at
 	}
@@ -165,7 +165,7 @@ func expect(p Prior, l *column.Leaf, lay layout, rows float64) expectation {
 		width = 4 + p.Bytes
 	}
 	x := expectation{values: rows * p.Present}
-	room := min(float64(lay.dictEntries()), float64(lay.dictBytes)/max(width, 1))
+	room := lay.holds(width, l.Width == 0)
 	if p.Distinct < 0 {
 		x.share = -p.Distinct
 		x.overflows = x.share*x.values > room
@@ -186,7 +186,7 @@ const tellingValues = 1024
 // that have indices. It depends on the values of the row group so far, one by one.
 func (e *leafEncoder) admits(size int, indices []uint32) bool {
 	n := e.dict.n
-	if n >= e.lay.dictEntries() || len(e.dict.data)+size > e.lay.dictBytes {
+	if e.dict.full(e.lay, size) {
 		return false
 	}
 	if e.confirmed || e.believes && n < e.expect.most {

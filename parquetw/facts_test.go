@@ -418,7 +418,7 @@ func TestPriors(t *testing.T) {
 			t.Parallel()
 			s := arrow.NewSchema([]arrow.Field{field("v", c.typ, true)}, nil)
 			rec := rowsOf(t, s, c.rows, func(i int) string { return `{"v":` + c.value(i) + `}` })
-			lay := layout{pageRows: 4096, pageBytes: 1 << 20, dictBytes: 64 << 10}
+			lay := layout{pageRows: 4096, pageBytes: 1 << 20, dictBytes: 80 << 10}
 			for _, k := range []struct {
 				priors []Prior
 				want   string

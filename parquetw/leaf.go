@@ -18,9 +18,11 @@ type layout struct {
 	dictBytes int // bytes of a dictionary at most
 }
 
-// dictEntries is the most entries of a dictionary. What finds an entry takes up to 64 bytes, most of a dictionary of
-// numbers: so all leaves together stay within four times what their entries may have.
+// dictEntries is the most entries of a dictionary: numbers find room in any case.
 func (l layout) dictEntries() int { return min(maxEntries, l.dictBytes/16) }
+
+// dictRoom is the most that a dictionary takes with all that finds its entries, in bytes.
+func (l layout) dictRoom() int { return l.dictBytes/2*3 + 2*minSlots }
 
 // layoutFor keeps the open pages of all leaves together within about 32 MiB, and the entries of their dictionaries too,
 // down to pages that are not worth having.
@@ -29,10 +31,11 @@ func layoutFor(leaves int) layout {
 	return layout{pageRows: min(max(bytes/8, 4096), 32768) &^ 7, pageBytes: bytes, dictBytes: bytes}
 }
 
-// OpenBytes is about the most that the open pages and dictionaries of a file with so many leaves take, in bytes.
+// OpenBytes is about the most that the open pages and dictionaries of a file with so many leaves take, in bytes. A page
+// of indices takes up to half of what it would as values, of which none are there beside a dictionary in use.
 func OpenBytes(leaves int) int64 {
 	l := layoutFor(leaves)
-	return int64(leaves) * int64(l.pageBytes+l.dictBytes)
+	return int64(leaves) * int64(l.pageBytes/2+l.dictRoom())
 }
 
 // piece is one task: rows [from, to) of a batch for one leaf, or no batch where a row group ends without further rows.
@@ -154,6 +157,7 @@ func (e *leafEncoder) startChunk() {
 func (e *leafEncoder) startPage() {
 	e.rows, e.values, e.bytes = 0, 0, 0
 	e.valid, e.def, e.rep, e.indices = e.valid[:0], e.def[:0], e.rep[:0], e.indices[:0]
+	clear(e.dict.seen)
 	e.bounds.reset()
 	e.raw = e.raw[:0]
 	if e.inDict && e.confirmed || cap(e.raw) > 2*e.lay.pageBytes+maxKept {

@@ -12,7 +12,8 @@ import (
 )
 
 // The process stays within --memory and 100 MiB at any parallelism, spilling what does not fit: for a table, one five
-// times larger, and for many statements of unknown size, each of whose files has open pages of its own.
+// times larger, for a wide one of full dictionaries, and for many statements of unknown size, each of whose files has open
+// pages of its own.
 func TestMemoryStaysBounded(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "fast-export")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "fast-export").CombinedOutput(); err != nil {
@@ -26,6 +27,12 @@ func TestMemoryStaysBounded(t *testing.T) {
 	}
 	pgtest.Exec(t, dsn, "CREATE TABLE small AS SELECT k"+columns+" FROM generate_series(1, 15000) k", "CREATE TABLE large AS SELECT k"+columns+" FROM generate_series(1, 75000) k",
 		"ANALYZE small", "ANALYZE large")
+	// Dictionaries that just find room, with what finds their entries, in many columns at a time.
+	columns = ""
+	for i := range 512 {
+		columns += fmt.Sprintf(", 'v' || lpad((hashint4(k * 1000 + %d) & 4095)::text, 5, '0') AS t%d", i, i)
+	}
+	pgtest.Exec(t, dsn, "CREATE TABLE wide AS SELECT k"+columns+" FROM generate_series(1, 60000) k", "ANALYZE wide")
 	peak := func(table, parallel string) int64 {
 		out := filepath.Join(t.TempDir(), "o.parquet")
 		cmd := exec.CommandContext(t.Context(), program, "--dsn", dsn, "--table", table, "--out", out, "--memory", "64MB", "--parallel", parallel, "--chunk-size", "4MiB", "--quiet")
@@ -57,6 +64,11 @@ func TestMemoryStaysBounded(t *testing.T) {
 		if small > limit || large > limit {
 			t.Errorf("--parallel %s: %d and %d bytes, allowed are %d", parallel, small, large, limit)
 		}
+	}
+	if wide := peak("wide", "1"); wide > limit {
+		t.Errorf("512 columns of texts: %d bytes, allowed are %d", wide, limit)
+	} else {
+		t.Logf("512 columns of texts: %d MiB", wide>>20)
 	}
 	if b := batch(); b > limit {
 		t.Errorf("a batch of eight statements: %d bytes, allowed are %d", b, limit)
