@@ -17,12 +17,16 @@ const (
 	bloomBits     = 10.5     // a distinct value: 1 % of a split-block filter's answers are wrong
 	maxBloomBytes = 16 << 20 // of one filter; beyond 12 million distinct values more answers are wrong
 	bloomBlock    = 8        // words of a block
+	// bloomFull is the share of set bits beyond which a filter is not written. An answer is wrong where eight bits are set, one
+	// in each word of a block: 1 of 10 is then, which comes at 23 million distinct values in a filter of maxBloomBytes.
+	bloomFull = 0.75
 )
 
 // bloom is a split-block bloom filter of 2^n blocks, which therefore folds.
 // Source: BloomFilter.md of the Parquet format
 type bloom struct {
-	words []uint32 // of the size made for a row group; a folded filter is its beginning
+	most  int64    // values that a row group may have
+	words []uint32 // of the size made for them; a folded filter is its beginning
 	added int      // values that changed it: about as many as are distinct
 }
 
@@ -36,6 +40,19 @@ func bloomWords(values int64) int {
 	bytes := min(math.Ceil(float64(values)*bloomBits/8), maxBloomBytes)
 	n := uint(max(int(bytes), 4*bloomBlock))
 	return 1 << bits.Len(n-1) / 4
+}
+
+// bloomValues is the most values that a leaf may have in row groups of so many rows, 0: no limit. Nobody knows how many a list has.
+func bloomValues(l *column.Leaf, rows int64) int64 {
+	if l.MaxRep > 0 || rows == 0 {
+		return math.MaxInt64
+	}
+	return rows
+}
+
+// BloomBytes is what a bloom filter of a leaf takes while a row group of so many rows is open, in bytes; 0: rows without limit.
+func BloomBytes(l *column.Leaf, rowGroupRows int64) int64 {
+	return int64(4 * bloomWords(bloomValues(l, rowGroupRows)))
 }
 
 // addBlooms gives the leaves that Options.Bloom names their filters. fields are the leaves' Arrow fields.
@@ -61,15 +78,15 @@ func (w *Writer) addBlooms(fields []arrow.Field) error {
 		case opaque(field):
 			return w.columnError(ForBloom, leaves[0], "cannot have a bloom filter: equal geometries need not have equal bytes")
 		}
-		e.bloom = &bloom{}
+		e.bloom = &bloom{most: bloomValues(e.leaf, w.opt.RowGroupRows)}
 	}
 	return nil
 }
 
-// begin empties the filter and makes it large enough for so many distinct values.
-func (b *bloom) begin(values int64) {
+// begin empties the filter and makes it large enough for a row group.
+func (b *bloom) begin() {
 	b.added = 0
-	if n := bloomWords(values); len(b.words) != n {
+	if n := bloomWords(b.most); len(b.words) != n {
 		b.words = make([]uint32, n)
 		return
 	}
@@ -120,10 +137,22 @@ func (b *bloom) folded() []uint32 {
 	return words
 }
 
-// store puts the folded filter, behind its header, into a row group's store.
+// tooFull tells that a filter answers wrongly too often to be worth its place.
+func tooFull(words []uint32) bool {
+	n := 0
+	for _, w := range words {
+		n += bits.OnesCount32(w)
+	}
+	return float64(n) > bloomFull*32*float64(len(words))
+}
+
+// store puts the folded filter, behind its header, into a row group's store, unless it is too full.
 // Source: struct BloomFilterHeader in parquet.thrift
 func (b *bloom) store(s *scratch, g *rowGroup) (page, error) {
 	words := b.folded()
+	if tooFull(words) {
+		return page{}, nil
+	}
 	h := &s.header
 	h.reset()
 	h.i32(1, int32(4*len(words)))

@@ -161,6 +161,77 @@ func TestBloomFilters(t *testing.T) {
 	}
 }
 
+// A filter of lists is made for more elements than the row group has rows, and one that is too full for its answers to be
+// worth anything is not written.
+func TestBloomFiltersOfLists(t *testing.T) {
+	t.Parallel()
+	const rows, each = 30_000, 10
+	s := arrow.NewSchema([]arrow.Field{field("tags", arrow.ListOfField(field("element", arrow.PrimitiveTypes.Int64, false)), false)}, nil)
+	batch := func() *column.Batch {
+		b := column.NewBatch(1, 1, nil)
+		b.Rows = rows
+		l := &b.Leaves[0]
+		for i := range rows * each {
+			l.Rep = append(l.Rep, uint8(min(i%each, 1)))
+			l.Def = append(l.Def, 1)
+			l.Data = le.AppendUint64(l.Data, uint64(2*i))
+		}
+		l.Values = rows * each
+		return b
+	}
+	for _, most := range []int64{0, rows * each, rows * each / 2, rows} { // 0: what a list gets
+		path := filepath.Join(t.TempDir(), "f.parquet")
+		w, err := Create(path, Options{Schema: s, Pool: newPool(t, 1, 1<<30), RowGroupRows: rows, Bloom: []string{"tags"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if most > 0 {
+			w.encoders[0].bloom.most = most
+		}
+		if err := w.Write(t.Context(), batch()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r, err := file.OpenParquetFile(path, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		filters, err := r.GetBloomFilterReader().RowGroup(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := filters.GetColumnBloomFilter(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if most == rows { // 2.6 to 5 bits a value
+			if b != nil {
+				t.Errorf("made for %d values: a filter of %d bytes", most, b.Size())
+			}
+			continue
+		}
+		if b == nil {
+			t.Fatalf("made for %d values: no filter", most)
+		}
+		wrong := 0
+		for i := range rows * each {
+			if !b.CheckHash(b.Hasher().Sum64(le.AppendUint64(nil, uint64(2*i)))) {
+				t.Fatalf("made for %d values: it denies one that is there", most)
+			}
+			if b.CheckHash(b.Hasher().Sum64(le.AppendUint64(nil, uint64(2*i+1)))) {
+				wrong++
+			}
+		}
+		t.Logf("made for %d values: %d bytes, %d of %d answers are wrong", most, b.Size(), wrong, rows*each)
+		if limit := map[int64]int{0: 1, rows * each: 1, rows * each / 2: 10}[most]; wrong > rows*each*limit/100 {
+			t.Errorf("made for %d values: %d of %d answers are wrong", most, wrong, rows*each)
+		}
+	}
+}
+
 func mustLeaves(t testing.TB, s *arrow.Schema) []column.Leaf {
 	t.Helper()
 	_, leaves, err := column.FromArrow(s)

@@ -139,7 +139,7 @@ func (e *leafEncoder) startChunk() {
 	e.told, e.confirmed, e.other, e.seen = false, false, Auto, 0
 	e.believes = true
 	if e.bloom != nil {
-		e.bloom.begin(e.w.groupValues())
+		e.bloom.begin()
 	}
 	switch {
 	case e.leaf.Physical == column.Bool:

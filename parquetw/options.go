@@ -163,8 +163,8 @@ type Options struct {
 	Encodings []Encoding
 	// Priors has one entry a leaf of the Parquet schema; nil: nothing is known before the values come.
 	Priors []Prior
-	// Bloom names top-level columns that get a bloom filter in each row group: integers, dates and times, text, bytes,
-	// decimals and UUIDs, also the elements of a list.
+	// Bloom names top-level columns that get a bloom filter in each row group: integers, dates and times, text, decimals
+	// and UUIDs, also the elements of a list. Floats, booleans, bytes and geometries cannot have one.
 	Bloom []string
 	// SortedBy names top-level columns by which the rows are said to ascend, the first one first, NULLs last. That is
 	// checked over the whole file, and a row that is not in order is a *SortError. Text ascends byte by byte.

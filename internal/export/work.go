@@ -80,11 +80,19 @@ func newQueue(jobs []*job, limit int, room int64) *queue {
 }
 
 // openBytes is about the most that the job's open file holds on to: that follows from the number of leaves, or from the
-// rows where these are few. What a view or a statement reads has no size here.
+// rows where these are few. What a view or a statement reads has no size here. Bloom filters are made large for any rows.
 func (j *job) openBytes() int64 {
 	most := parquetw.OpenBytes(len(j.types.Leaves))
 	if size := j.plan.HeapBytes + j.plan.ToastBytes; size > 0 {
-		return min(most, 3*size+int64(len(j.types.Leaves))*emptyLeaf)
+		most = min(most, 3*size+int64(len(j.types.Leaves))*emptyLeaf)
+	}
+	if len(j.Bloom) > 0 {
+		for i := range j.types.Leaves {
+			l := &j.types.Leaves[i]
+			if slices.Contains(j.Bloom, j.types.Schema.Field(l.Column).Name) {
+				most += parquetw.BloomBytes(l, j.RowGroupRows)
+			}
+		}
 	}
 	return most
 }
