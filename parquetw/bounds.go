@@ -96,8 +96,8 @@ func opaque(f arrow.Field) bool {
 
 // bounds are the least and the greatest of some values, each kept in the form that its order compares fastest.
 //
-// A NaN takes the bounds away for good. The format says to leave NaN out of them, but then readers go wrong: DuckDB 2.0
-// and pyarrow 26 take every row of a row group for x <= 5 whose maximum is 5, the NaN too.
+// A NaN takes the bounds away for good. The format says to leave NaN out of them, but then readers go wrong: for x <= 5
+// DuckDB 1.5.5 takes every row of a row group whose maximum is 5, the NaN too, and pyarrow 26.0.1 counts it.
 type bounds struct {
 	has, nan bool
 	// The values as numbers whose order is theirs: booleans as 0 and 1, unsigned integers with the topmost bit flipped,
@@ -324,10 +324,13 @@ func (b *bounds) encode(o order, slab *[]byte) encoded {
 		s = le.AppendUint64(s, uint64(hi))
 	case orderFloat32, orderFloat64, orderFloat16:
 		lo, hi := b.number(o, b.lo), b.number(o, b.hi)
-		if lo == 0 { // of either sign: readers shall expect both
+		// The format wants zeros as -0 and +0, whichever the values have: a bound of the other sign is no value.
+		if lo == 0 {
+			out.minExact = math.Signbit(lo)
 			lo = math.Copysign(0, -1)
 		}
 		if hi == 0 {
+			out.maxExact = !math.Signbit(hi)
 			hi = 0
 		}
 		switch o {

@@ -526,6 +526,32 @@ func TestBoundsEncode(t *testing.T) {
 			t.Errorf("%s: got %q %v, %q %v, want %q, %q, %v", c.name, got.min, got.minExact, got.max, got.maxExact, c.min, c.max, c.exact)
 		}
 	}
+	for _, c := range []struct {
+		values []float64
+		exact  [2]bool
+	}{{[]float64{0}, [2]bool{false, true}}, {[]float64{math.Copysign(0, -1)}, [2]bool{true, false}}, {[]float64{0, math.Copysign(0, -1)}, [2]bool{true, true}}, {[]float64{-1, 1}, [2]bool{true, true}}} {
+		for _, o := range []order{orderFloat64, orderFloat32, orderFloat16} {
+			var b bounds
+			var slab []byte
+			for _, x := range c.values {
+				switch o {
+				case orderFloat64:
+					b.add(o, le.AppendUint64(nil, math.Float64bits(x)), 8)
+				case orderFloat32:
+					b.add(o, le.AppendUint32(nil, math.Float32bits(float32(x))), 4)
+				case orderFloat16:
+					b.add(o, le.AppendUint16(nil, toHalf(x)), 2)
+				}
+			}
+			got := b.encode(o, &slab)
+			if got.minExact != c.exact[0] || got.maxExact != c.exact[1] {
+				t.Errorf("%v: exact are %v and %v, not %v", c.values, got.minExact, got.maxExact, c.exact)
+			}
+			if top := len(got.min) - 1; c.values[0] == 0 && (got.min[top] != 0x80 || got.max[top] != 0) {
+				t.Errorf("%v: bounds %x and %x, not -0 and +0", c.values, got.min, got.max)
+			}
+		}
+	}
 	if got := encode(orderBytes, strings.Repeat("\xff", maxBound+1)); got.has {
 		t.Errorf("above 0xff, 0xff, … there is nothing short: %q", got.max)
 	}
