@@ -265,7 +265,6 @@ func BenchmarkFile(b *testing.B) {
 							b.Fatal(err)
 						}
 						for _, batch := range batches {
-							batch.Retain(1)
 							if err := w.Write(b.Context(), batch); err != nil {
 								b.Fatal(err)
 							}

@@ -468,7 +468,6 @@ func TestAutoIsSmallest(t *testing.T) {
 		for _, enc := range []Encoding{Auto, Plain, Dictionary} {
 			w := create(t, Options{Schema: s, Encodings: everywhere(t, s, enc)})
 			for _, b := range batches {
-				b.Retain(1)
 				if err := w.Write(t.Context(), b); err != nil {
 					t.Fatal(err)
 				}

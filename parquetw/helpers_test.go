@@ -45,6 +45,16 @@ func tempIn(t testing.TB) func() (*os.File, error) {
 	return func() (*os.File, error) { return os.CreateTemp(dir, "pages-") }
 }
 
+// Used is the memory now held by finished pages, open pages and dictionaries, in bytes. Safe from any goroutine.
+func (p *Pool) Used() int64 { return p.blocks.Load()*blockBytes + p.open.Load() }
+
+// Spilled is how much of the temp file is in use, in bytes. Safe from any goroutine.
+func (p *Pool) Spilled() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.spilled * blockBytes
+}
+
 // newPool is a pool that must be empty when the test ends.
 func newPool(t testing.TB, encoders int, pageMemory int64) *Pool {
 	t.Helper()

@@ -54,16 +54,6 @@ func (p *Pool) LimitTemp(charge func(bytes int64) bool) { p.charge = charge }
 // or LimitTemp's charge refuses. Call it before the first Writer is made.
 func (p *Pool) Reserve(bytes int64) { p.reserve = bytes }
 
-// Used is the memory now held by finished pages, open pages and dictionaries, in bytes. Safe from any goroutine.
-func (p *Pool) Used() int64 { return p.blocks.Load()*blockBytes + p.open.Load() }
-
-// Spilled is how much of the temp file is in use, in bytes. Safe from any goroutine.
-func (p *Pool) Spilled() int64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.spilled * blockBytes
-}
-
 // Close waits for what is in line, ends the goroutines and closes the temp file. The Writers must have been committed or
 // aborted. A second call does nothing.
 func (p *Pool) Close() error {

@@ -272,7 +272,7 @@ func (w *Writer) setMetadata(key, value string) error {
 	return nil
 }
 
-// Write takes over one reference to b, also when it returns an error: b is released as soon as every leaf has been
+// Write takes over b, also when it returns an error: b is released as soon as every leaf has been
 // encoded, written or not. It returns the first error of anything done so far, which may concern an earlier batch.
 //
 // Write blocks while more batches wait than the encoders need at hand.

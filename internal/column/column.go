@@ -59,7 +59,6 @@ type Buffer struct {
 }
 
 func (b *Buffer) reset() {
-	clear(b.Valid)
 	b.Valid, b.Def, b.Rep, b.Data, b.Values = b.Valid[:0], b.Def[:0], b.Rep[:0], b.Data[:0], 0
 }
 
@@ -91,19 +90,17 @@ type Batch struct {
 	Leaves []Buffer // one a leaf of the schema
 	Counts []Counts // one a top-level column
 
-	refs    atomic.Int32
-	release func(*Batch)
+	released atomic.Bool
+	release  func(*Batch)
 }
 
 // NewBatch makes an empty batch for a schema of so many leaves and top-level columns. release, if not nil, is called
-// once, by the Release that drops the last reference; it owns the batch from then on.
+// by Release; it owns the batch from then on.
 func NewBatch(leaves, columns int, release func(*Batch)) *Batch {
-	b := &Batch{Leaves: make([]Buffer, leaves), Counts: make([]Counts, columns), release: release}
-	b.refs.Store(1)
-	return b
+	return &Batch{Leaves: make([]Buffer, leaves), Counts: make([]Counts, columns), release: release}
 }
 
-// Reset empties the batch for reuse and gives it one reference. Memory is kept.
+// Reset empties the batch for reuse. Memory is kept, with what is in it: buffers are to be filled by appending.
 func (b *Batch) Reset(release func(*Batch)) {
 	b.Rows = 0
 	for i := range b.Leaves {
@@ -111,19 +108,18 @@ func (b *Batch) Reset(release func(*Batch)) {
 	}
 	clear(b.Counts)
 	b.release = release
-	b.refs.Store(1)
+	b.released.Store(false)
 }
 
-// Retain adds n references: the batch is released when each of them has been given back too.
-func (b *Batch) Retain(n int) { b.refs.Add(int32(n)) }
-
-// Release gives one reference back. Safe from any goroutine.
+// Release gives the batch back, once. Safe from any goroutine. A batch without a release is nobody's, and stays as it is.
 func (b *Batch) Release() {
-	if n := b.refs.Add(-1); n == 0 && b.release != nil {
-		b.release(b)
-	} else if n < 0 {
-		panic("column: batch released more often than retained")
+	if b.release == nil {
+		return
 	}
+	if b.released.Swap(true) {
+		panic("column: batch released twice")
+	}
+	b.release(b)
 }
 
 // Bytes is the memory that the batch holds on to, by capacity.
