@@ -139,14 +139,13 @@ func TestOpenBytes(t *testing.T) {
 		typ             arrow.DataType
 		value           func(i int) []byte
 	}{
-		{86, 8, arrow.BinaryTypes.String, text(20_000, 8)},
-		{86, 8, arrow.BinaryTypes.String, text(20_000, 16)},
-		{512, 6, arrow.BinaryTypes.String, text(4096, 6)},
-		{512, 6, arrow.BinaryTypes.String, text(1000, 64)},
-		{340, 6, arrow.BinaryTypes.String, text(1e9, 9)},
-		{86, 8, arrow.PrimitiveTypes.Int64, func(i int) []byte { return le.AppendUint64(nil, uint64(scattered(i)%25_000)) }},
-		{340, 6, arrow.PrimitiveTypes.Float64, func(i int) []byte { return le.AppendUint64(nil, math.Float64bits(float64(scattered(i)%6000))) }},
-		{20, 16, arrow.PrimitiveTypes.Int32, func(i int) []byte { return le.AppendUint32(nil, uint32(scattered(i)%66_000)) }},
+		{86, 5, arrow.BinaryTypes.String, text(20_000, 8)},
+		{512, 4, arrow.BinaryTypes.String, text(4096, 6)},
+		{512, 2, arrow.BinaryTypes.String, text(1000, 64)},
+		{340, 4, arrow.BinaryTypes.String, text(1e9, 9)},
+		{86, 5, arrow.PrimitiveTypes.Int64, func(i int) []byte { return le.AppendUint64(nil, uint64(scattered(i)%25_000)) }},
+		{340, 4, arrow.PrimitiveTypes.Float64, func(i int) []byte { return le.AppendUint64(nil, math.Float64bits(float64(scattered(i)%6000))) }},
+		{20, 10, arrow.PrimitiveTypes.Int32, func(i int) []byte { return le.AppendUint32(nil, uint32(scattered(i)%66_000)) }},
 	} {
 		fields := make([]arrow.Field, c.leaves)
 		for i := range fields {
@@ -158,7 +157,7 @@ func TestOpenBytes(t *testing.T) {
 			w := create(t, Options{Schema: s, Pool: p, Compression: Compression{Codec: Snappy}, Encodings: everywhere(t, s, enc), RowGroupRows: int64(rows * c.batches * 2 / 3)})
 			most := int64(0)
 			for k := range c.batches {
-				var data []byte
+				data := make([]byte, 0, 80*rows)
 				for i := range rows {
 					data = append(data, c.value(rows*k+i)...)
 				}
