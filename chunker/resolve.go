@@ -683,7 +683,7 @@ func lockedRelations(ctx context.Context, q Querier) ([]RelationRef, error) {
 // partition of them, with the relation at the top.
 const descendantsQuery = `
 WITH RECURSIVE tree(oid) AS (
-  SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = ANY ($1::pg_catalog.text::pg_catalog.oid[])
+  SELECT i.inhrelid FROM pg_catalog.unnest($1::pg_catalog.text::pg_catalog.oid[]) r(o) JOIN pg_catalog.pg_inherits i ON i.inhparent = r.o
   UNION
   SELECT i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
 )
