@@ -30,9 +30,10 @@ type watcher struct {
 }
 
 type backend struct {
-	pid  uint32
-	mine bool    // on this machine, and seen to be a server's process
-	cpu  float64 // s, when last looked at
+	pid    uint32
+	mine   bool    // on this machine, and seen to be a server's process
+	socket bool    // reached by a Unix socket
+	cpu    float64 // s, when last looked at
 }
 
 // watch begins. close ends it, when the run's connections are closed.
@@ -40,7 +41,7 @@ func watch(conn *pgx.ConnConfig) *watcher {
 	w := &watcher{hooked: conn.Copy(), plain: conn.Copy()}
 	before := conn.AfterConnect
 	w.hooked.AfterConnect = func(ctx context.Context, c *pgconn.PgConn) error {
-		b := &backend{pid: c.PID(), mine: sameHost(c.Conn()) && isBackend(c.PID(), conn.User)}
+		b := &backend{pid: c.PID(), mine: sameHost(c.Conn()) && isBackend(c.PID(), conn.User), socket: c.Conn().RemoteAddr().Network() == "unix"}
 		w.mu.Lock()
 		w.procs = append(w.procs, b)
 		w.mu.Unlock()
@@ -56,19 +57,18 @@ func watch(conn *pgx.ConnConfig) *watcher {
 	return w
 }
 
-// close returns the CPU time of the processes, whether all of them were seen, and what they were at.
-func (w *watcher) close() (cpu float64, local bool, waits Waits) {
+// close notes the CPU time of the processes, whether all of them were seen, and what they were at.
+func (w *watcher) close(o *Outcome) {
 	w.stop()
 	w.done.Wait()
-	local = len(w.procs) > 0
+	o.Local, o.Socket, o.Waits = len(w.procs) > 0, len(w.procs) > 0, w.waits
 	for _, b := range w.procs {
-		cpu += b.cpu
-		local = local && b.mine
+		o.ServerCPU += b.cpu
+		o.Local, o.Socket = o.Local && b.mine, o.Socket && b.socket
 	}
-	if !local {
-		cpu = 0
+	if !o.Local {
+		o.ServerCPU = 0
 	}
-	return cpu, local, w.waits
 }
 
 // look notes CPU times until ctx ends.

@@ -63,6 +63,7 @@ type run struct {
 	dir    string
 	series []*Series
 	bytes  int64 // of the base's file
+	socket bool  // the base's connections were Outcome.Socket
 }
 
 // Run does the bench. Nothing is left of its files, whatever happens.
@@ -188,6 +189,12 @@ func (r *run) sweep(ctx context.Context) error {
 		s.Parallel = base.Parallel
 		r.add(KindDecode, s)
 	}
+	for _, chunk := range w.ChunkBytes { // the floor of each setting that may be recommended
+		s := base
+		if s.ChunkBytes = chunk; r.find(KindFloor, s) == nil {
+			r.add(KindFloor, s)
+		}
+	}
 	for _, compression := range w.Compression {
 		s := base
 		s.Compression = compression
@@ -244,9 +251,7 @@ func (r *run) recommend(ctx context.Context, combined Setting) error {
 	} else {
 		r.cfg.Say(fmt.Sprintf("confirming the combination of the best: %s", combined))
 		mine, again := &Series{Kind: KindExport, Setting: combined, Confirms: true}, &Series{Kind: KindExport, Setting: base.Setting, Confirms: true}
-		floor := combined
-		floor.ChunkBytes, floor.Compression, floor.RowGroupRows = base.Setting.ChunkBytes, base.Setting.Compression, base.Setting.RowGroupRows
-		under := &Series{Kind: KindFloor, Setting: floor, Confirms: true}
+		under := &Series{Kind: KindFloor, Setting: r.floor(combined), Confirms: true}
 		if err := r.rounds(ctx, []*Series{again, mine, under}, r.cfg.Rounds, r.cfg.Rounds); err != nil {
 			return err
 		}
@@ -272,19 +277,22 @@ func (r *run) recommend(ctx context.Context, combined Setting) error {
 	return nil
 }
 
+// floor is the setting of the floor of an export with a setting: what has no bearing on it is that of the base.
+func (r *run) floor(s Setting) Setting {
+	s.Compression, s.RowGroupRows = r.report.Base.Compression, r.report.Base.RowGroupRows
+	return s
+}
+
 // load is what the verdict on a series rests on.
 func (r *run) load(s *Series) Load {
-	under := r.report.Base
-	under.Parallel, under.Transport = s.Setting.Parallel, s.Setting.Transport
-	floor := r.find(KindFloor, under)
-	for _, f := range r.series { // of the same rounds, where there is one
-		if f.Kind == KindFloor && f.Confirms == s.Confirms && f.Setting == under {
-			floor = f
-		}
-	}
 	l := Load{
-		Cores: r.report.Machine.Cores, Workers: s.Workers, Wall: s.Wall.Median, Floor: floor.Wall.Median, ClientCPU: s.ClientCPU.Median,
-		ServerCPU: s.ServerCPU.Median, Local: r.report.Server.Local, Waits: s.Waits, FloorWaits: floor.Waits,
+		Cores: r.report.Machine.Cores, Workers: s.Workers, Wall: s.Wall.Median, ClientCPU: s.ClientCPU.Median,
+		ServerCPU: s.ServerCPU.Median, Local: r.report.Server.Local, Socket: r.socket, Waits: s.Waits,
+	}
+	for _, f := range r.series { // of the same rounds
+		if f.Kind == KindFloor && f.Confirms == s.Confirms && f.Setting == r.floor(s.Setting) {
+			l.Floor, l.FloorClientCPU, l.FloorWaits = f.Wall.Median, f.ClientCPU.Median, f.Waits
+		}
 	}
 	for _, one := range r.series {
 		if one.Kind == KindWrite && r.bytes > 0 {
@@ -370,13 +378,13 @@ func (r *run) summarise(s *Series, outcomes []Outcome) {
 	if server {
 		s.HeapRate = rate(r.report.Sample.Bytes)
 	}
-	local := server
+	local, socket := server, server
 	for _, o := range outcomes {
 		s.Temp = max(s.Temp, o.Temp)
 		s.Waits.add(o.Waits)
-		local = local && o.Local
+		local, socket = local && o.Local, socket && o.Socket
 	}
 	if s.Kind == KindExport && s.Setting == r.report.Base && !s.Confirms {
-		r.report.Server.Local = local
+		r.report.Server.Local, r.socket = local, socket
 	}
 }

@@ -24,6 +24,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 func TestJudge(t *testing.T) {
 	working, sending := Waits{Running: 95, Sending: 3, Idle: 2}, Waits{Running: 10, Sending: 85, Idle: 5}
 	reading, waiting := Waits{Running: 20, Reading: 70, Idle: 10}, Waits{Running: 8, Sending: 4, Idle: 88}
+	idle := Waits{Running: 1, Idle: 125}
 	for _, c := range []struct {
 		name string
 		load Load
@@ -42,6 +43,13 @@ func TestJudge(t *testing.T) {
 		{"nothing known of the server, rows come no faster", Load{Cores: 8, Workers: 4, Wall: 10, Floor: 9.5, ClientCPU: 20, Write: 0.2}, "server or network", "not visible"},
 		{"nothing known of the server, we are slow", Load{Cores: 2, Workers: 4, Wall: 10, Floor: 4, ClientCPU: 19, Write: 0.2}, "client", "client is what is busy"},
 		{"too few looks", Load{Cores: 8, Workers: 4, Wall: 10, Floor: 9.5, ClientCPU: 20, Waits: Waits{Running: 3}, Write: 0.2}, "server or network", "not visible"},
+		{"a thin network behind buffers that hold a chunk", Load{Cores: 2, Workers: 2, Wall: 3.29, Floor: 3.25, ClientCPU: 0.36, FloorClientCPU: 0.05, Waits: idle, FloorWaits: idle, Write: 0.05}, "network", "or for the next chunk"},
+		{"the same behind a proxy, with the server's processes visible", Load{Cores: 2, Workers: 2, Wall: 3.29, Floor: 3.25, ClientCPU: 0.36, FloorClientCPU: 0.05, ServerCPU: 0.2, Local: true, Waits: idle, FloorWaits: idle, Write: 0.05}, "network", "no faster"},
+		{"a client that is busy, but no longer than the floor takes", Load{Cores: 2, Workers: 2, Wall: 10, Floor: 9.9, ClientCPU: 19, ServerCPU: 12, Local: true, Socket: true, Waits: working, FloorWaits: working, Write: 9.8}, "server", "no faster"},
+		{"little of everything, by a socket", Load{Cores: 2, Workers: 1, Wall: 0.05, Floor: 0.049, ClientCPU: 0.011, ServerCPU: 0.002, Local: true, Socket: true}, "server", "connecting, planning"},
+		{"little of everything, by a network that may lead anywhere", Load{Cores: 2, Workers: 1, Wall: 0.05, Floor: 0.051, ClientCPU: 0.011, ServerCPU: 0.002, Local: true}, "server or network", "connecting, planning"},
+		{"little of everything, with the floor in the way", Load{Cores: 4, Workers: 1, Wall: 10, Floor: 7, ClientCPU: 8, ServerCPU: 3.8, Local: true, Socket: true, Waits: waiting, FloorWaits: waiting}, "server", "no part of it is known to be busy"},
+		{"no floor", Load{Cores: 2, Workers: 4, Wall: 10, ClientCPU: 19, Write: 0.2}, "client", "was not measured"},
 		{"everybody waits", Load{Cores: 8, Workers: 4, Wall: 10, Floor: 4, ClientCPU: 8, Waits: waiting, FloorWaits: waiting, Write: 0.2}, "client", "not even half"},
 	} {
 		got := Judge(c.load)
@@ -119,6 +127,9 @@ func (m *model) measure(_ context.Context, spec Spec) (Outcome, error) {
 	m.seen = append(m.seen, spec.Setting)
 	drift := 1 + 0.002*float64(m.runs)
 	o := Outcome{Rows: 1000, Copied: 1e6, Output: m.size(spec.Setting), Workers: spec.Setting.Parallel, Wall: m.wall(spec.Setting) * drift, ClientCPU: 0.5, Peak: 1 << 20}
+	if spec.Kind == KindFloor {
+		o.Wall *= 0.7
+	}
 	return o, os.WriteFile(filepath.Join(spec.Dir, "out.parquet"), nil, 0o600)
 }
 
@@ -167,6 +178,7 @@ func TestRecommendation(t *testing.T) {
 		}, func(s Setting) int64 {
 			return int64(1000 * pick(s, s.Compression == "snappy", 1.4))
 		}, defaults, false},
+		{"one chunk size alone", func(s Setting) float64 { return 4 / float64(min(s.Parallel, 2)) * pick(s, s.ChunkBytes > 0, 0.3) }, plain, Setting{2, "binary", 8 << 20, "zstd:1", 1_000_000}, false},
 		{"the combination is worse than one alone", func(s Setting) float64 {
 			if s.Parallel == 4 && s.Transport == "csv" {
 				return 9
@@ -178,6 +190,10 @@ func TestRecommendation(t *testing.T) {
 		r := swept(t, m)
 		if r.Recommendation.Setting != c.want || !r.Recommendation.Confirmed || r.Recommendation.Flags != c.want.Flags() {
 			t.Errorf("%s: got %v, want %v", c.name, r.Recommendation.Setting, c.want)
+		}
+		// The floor is that of the same settings.
+		if r.Bottleneck.Floor < 0.66 || r.Bottleneck.Floor > 0.74 {
+			t.Errorf("%s: the floor is %.2f of the export's time, want 0.70", c.name, r.Bottleneck.Floor)
 		}
 		confirmed := slices.ContainsFunc(r.Series, func(s Series) bool { return s.Confirms })
 		if confirmed != c.confirmed {

@@ -45,6 +45,7 @@ type Outcome struct {
 	ClientCPU float64 `json:"client_cpu"` // s
 	ServerCPU float64 `json:"server_cpu"` // s, if Local
 	Local     bool    `json:"local"`      // the server's processes were seen
+	Socket    bool    `json:"socket"`     // by a socket of this machine
 	Peak      int64   `json:"peak"`       // bytes, of this process from its start
 	Waits     Waits   `json:"waits"`
 }
@@ -94,7 +95,7 @@ func Measure(ctx context.Context, conn *pgx.ConnConfig, spec Spec) (Outcome, err
 			}
 		}
 		o.ClientCPU = clientCPU() - before
-		o.ServerCPU, o.Local, o.Waits = w.close()
+		w.close(&o)
 	case KindDecode, KindEncode:
 		err = stages(ctx, cfg, spec.Kind, &o)
 	case KindWrite:

@@ -145,11 +145,11 @@ type FactorValue struct {
 type Bottleneck struct {
 	Name    string   `json:"name" doc:"server, network, client or disk; or 'server or network' where neither can be looked at"`
 	Server  float64  `json:"server_share,omitempty" doc:"how busy the server's processes were; absent where it is not known"`
-	Network float64  `json:"network_share,omitempty" doc:"how long they waited for a client that throws all away; absent on one machine and where it is not known"`
+	Network float64  `json:"network_share,omitempty" doc:"how long they waited, for the network or the next chunk, where the client throws all away; absent by a socket of this machine and where it is not known"`
 	Client  float64  `json:"client_share" doc:"how busy fast-export kept this machine's cores"`
 	Disk    float64  `json:"disk_share,omitempty" doc:"how long the disk takes: the server's reads, or writing the output here, whichever is more"`
 	Cores   float64  `json:"cores_share,omitempty" doc:"how busy both together kept this machine's cores; absent where the server is elsewhere"`
-	Floor   float64  `json:"floor_share" doc:"the floor's wall time as a share of the export's"`
+	Floor   float64  `json:"floor_share,omitempty" doc:"the wall time of the floor with the same settings as a share of the export's; absent where it was not measured"`
 	Why     []string `json:"why" doc:"the reasoning, in sentences"`
 }
 
