@@ -24,9 +24,11 @@ type watcher struct {
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 
-	mu    sync.Mutex
-	procs []*backend
-	waits Waits
+	mu     sync.Mutex
+	procs  []*backend
+	master uint32  // the process that started all of them, 0 where they have none in common
+	before float64 // s of CPU: what master's children that had ended by the first connection had used
+	waits  Waits
 }
 
 type backend struct {
@@ -34,6 +36,9 @@ type backend struct {
 	mine   bool    // on this machine, and seen to be a server's process
 	socket bool    // reached by a Unix socket
 	cpu    float64 // s, when last looked at
+	missed float64 // s of its life at most that cpu does not count, from the last look to its end
+	seen   time.Time
+	gone   bool
 }
 
 // watch begins. close ends it, when the run's connections are closed.
@@ -41,9 +46,9 @@ func watch(conn *pgx.ConnConfig) *watcher {
 	w := &watcher{hooked: conn.Copy(), plain: conn.Copy()}
 	before := conn.AfterConnect
 	w.hooked.AfterConnect = func(ctx context.Context, c *pgconn.PgConn) error {
-		b := &backend{pid: c.PID(), mine: sameHost(c.Conn()) && isBackend(c.PID(), conn.User), socket: c.Conn().RemoteAddr().Network() == "unix"}
+		b := &backend{pid: c.PID(), mine: sameHost(c.Conn()) && isBackend(c.PID(), conn.User), socket: c.Conn().RemoteAddr().Network() == "unix", seen: time.Now()}
 		w.mu.Lock()
-		w.procs = append(w.procs, b)
+		w.know(b)
 		w.mu.Unlock()
 		if before != nil {
 			return before(ctx, c)
@@ -57,18 +62,77 @@ func watch(conn *pgx.ConnConfig) *watcher {
 	return w
 }
 
+// know adds a process. w.mu is held.
+func (w *watcher) know(b *backend) {
+	w.procs = append(w.procs, b)
+	if !b.mine {
+		return
+	}
+	master := parent(b.pid)
+	if len(w.procs) == 1 {
+		ended, ok := endedCPU(master)
+		if w.before = ended; ok {
+			w.master = master
+		}
+	} else if master != w.master {
+		w.master = 0
+	}
+}
+
+// lastLook is how long after a run its processes may take to end.
+const lastLook = time.Second
+
 // close notes the CPU time of the processes, whether all of them were seen, and what they were at.
 func (w *watcher) close(o *Outcome) {
+	for end := time.Now().Add(lastLook); !w.allGone() && time.Now().Before(end); {
+		time.Sleep(lookEvery / 4)
+	}
+	o.ServerCPU = w.cpu() // before what asks for the waits has ended, which is another one of the server's processes
 	w.stop()
 	w.done.Wait()
 	o.Local, o.Socket, o.Waits = len(w.procs) > 0, len(w.procs) > 0, w.waits
 	for _, b := range w.procs {
-		o.ServerCPU += b.cpu
 		o.Local, o.Socket = o.Local && b.mine, o.Socket && b.socket
 	}
 	if !o.Local {
 		o.ServerCPU = 0
 	}
+}
+
+// allGone looks again, and tells whether all processes of this machine have ended.
+func (w *watcher) allGone() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.update()
+	for _, b := range w.procs {
+		if b.mine && !b.gone {
+			return false
+		}
+	}
+	return true
+}
+
+// cpu is the CPU time of the processes in seconds. A process is looked at every 10 ms, and what it does from the last look to its end
+// is missed: with many connections, that is most. Their parent counts its ended children, to the tick, but other sessions' too. So the
+// sum of the looks is the least, and with the time that nobody looked the most, between which the parent's count is taken.
+func (w *watcher) cpu() float64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	least, most := 0.0, 0.0
+	for _, b := range w.procs {
+		least += b.cpu
+		most += b.cpu + b.missed
+	}
+	ended, ok := endedCPU(w.master)
+	if w.master == 0 || !ok {
+		return least
+	}
+	for _, b := range w.procs { // what has not ended yet
+		if !b.gone {
+			ended += b.cpu
+		}
+	}
+	return min(max(ended-w.before, least), most)
 }
 
 // look notes CPU times until ctx ends.
@@ -82,15 +146,25 @@ func (w *watcher) look(ctx context.Context) {
 		case <-tick.C:
 		}
 		w.mu.Lock()
-		for _, b := range w.procs {
-			if !b.mine {
-				continue
-			}
-			if cpu, ok := processCPU(b.pid); ok && cpu > b.cpu {
-				b.cpu = cpu
-			}
-		}
+		w.update()
 		w.mu.Unlock()
+	}
+}
+
+// update looks at every process once. w.mu is held.
+func (w *watcher) update() {
+	for _, b := range w.procs {
+		if !b.mine || b.gone {
+			continue
+		}
+		now := time.Now()
+		cpu, ok := processCPU(b.pid)
+		if !ok || cpu < b.cpu { // another one has its number
+			b.gone = true
+			b.missed += now.Sub(b.seen).Seconds()
+			continue
+		}
+		b.cpu, b.seen = cpu, now
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -434,5 +435,51 @@ func TestWatch(t *testing.T) {
 	}
 	if isBackend(uint32(os.Getpid()), conn.User) || isBackend(1<<30, conn.User) {
 		t.Error("what is no server's process is taken for one")
+	}
+}
+
+// Many connections of which each does little are counted as the postmaster counts them, without what other sessions used.
+func TestServerCPU(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // nobody else shows other processes' times
+	}
+	conn := database(t, 20_000)
+	other, err := pgx.ConnectConfig(t.Context(), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var master uint32
+	if master = parent(other.PgConn().PID()); master == 0 {
+		t.Fatal("the server's process has no parent")
+	}
+	if _, err := other.Exec(t.Context(), "SELECT sum(sqrt(k)) FROM generate_series(1, 5000000) k"); err != nil { // a second, which counts for nothing
+		t.Fatal(err)
+	}
+	setting := defaults
+	setting.Parallel, setting.ChunkBytes = 40, 8<<10
+	spec := Spec{Kind: KindFloor, Setting: setting, Table: "t", Memory: 64 << 20, Dir: t.TempDir()}
+	want, _ := endedCPU(master)
+	o, err := Measure(t.Context(), conn, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, _ := endedCPU(master)
+	want = now - want
+	if !o.Local || !o.Socket || o.Workers != 40 || o.ServerCPU < 0.8*want || o.ServerCPU > want+0.02 {
+		t.Errorf("got %+v, the postmaster counts %.2f s", o, want)
+	}
+
+	// A session that ends meanwhile is not counted with its whole life.
+	setting.Parallel, setting.ChunkBytes = 1, 0
+	spec.SQL, spec.Table, spec.Setting = "SELECT k, pg_sleep(0.3)::text AS s FROM generate_series(1, 2) k", "", setting
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		_ = other.Close(context.Background()) // the other side sees it, or not
+	}()
+	if o, err = Measure(t.Context(), conn, spec); err != nil || o.ServerCPU > 0.2 {
+		t.Errorf("got %+v, %v", o, err)
+	}
+	if !other.IsClosed() {
+		t.Error("the other session is open still")
 	}
 }

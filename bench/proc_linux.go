@@ -12,19 +12,54 @@ import (
 // clockTick is how the kernel counts processes' times towards user space, whatever its own clock. Source: proc(5), sysconf(3).
 const clockTick = 100
 
-// processCPU is the user and system time of a process in seconds. Source: proc(5), /proc/pid/stat, fields 14 and 15.
-func processCPU(pid uint32) (float64, bool) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+// stat are the fields of /proc/pid/stat from the third on, nil where there is no such process. Source: proc(5).
+func stat(pid uint32) []string {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
+		return nil
+	}
+	if fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])); len(fields) >= 15 {
+		return fields
+	}
+	return nil
+}
+
+// ticks are two neighbouring times of stat's fields, together, in seconds.
+func ticks(fields []string, at int) (float64, bool) {
+	if fields == nil {
 		return 0, false
 	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:])) // from field 3 on
-	if len(fields) < 13 {
-		return 0, false
-	}
-	user, err1 := strconv.ParseUint(fields[11], 10, 64)
-	system, err2 := strconv.ParseUint(fields[12], 10, 64)
+	user, err1 := strconv.ParseUint(fields[at], 10, 64)
+	system, err2 := strconv.ParseUint(fields[at+1], 10, 64)
 	return float64(user+system) / clockTick, err1 == nil && err2 == nil
+}
+
+// processCPU is the user and system time of a process in seconds: to the nanosecond where the kernel tells it so (schedstat), else
+// in ticks of 10 ms. Source: proc(5), sched-stats in the kernel's documentation.
+func processCPU(pid uint32) (float64, bool) {
+	if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid)); err == nil {
+		first, _, _ := strings.Cut(string(text), " ")
+		if ns, err := strconv.ParseUint(first, 10, 64); err == nil && ns > 0 {
+			return float64(ns) / 1e9, true
+		}
+	}
+	return ticks(stat(pid), 11)
+}
+
+// endedCPU is the user and system time of a process's children that have ended, in seconds: fields 16 and 17 of its stat.
+func endedCPU(pid uint32) (float64, bool) { return ticks(stat(pid), 13) }
+
+// parent is the process that a process was started by, 0 where there is none.
+func parent(pid uint32) uint32 {
+	fields := stat(pid)
+	if fields == nil {
+		return 0
+	}
+	n, err := strconv.ParseUint(fields[1], 10, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
 }
 
 // isBackend tells whether the process of that number on this machine is a server's process for that user: not one of a pooler

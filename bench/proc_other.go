@@ -8,6 +8,10 @@ import "syscall"
 
 func processCPU(uint32) (float64, bool) { return 0, false }
 
+func endedCPU(uint32) (float64, bool) { return 0, false }
+
+func parent(uint32) uint32 { return 0 }
+
 func isBackend(uint32, string) bool { return false }
 
 func clientCPU() float64 {
