@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"fast-export/internal/export"
 )
 
@@ -52,6 +54,21 @@ func (e *SampleError) Error() string {
 	return fmt.Sprintf("no sample can be taken of %s, which is read whole (%s)", e.Source, e.Why)
 }
 
+// ChangedError is a source that gave runs what can't be compared.
+type ChangedError struct {
+	Source    string
+	Unit      string // of what they had: rows, or bytes
+	Was, Came int64
+}
+
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("%s changed while it was measured: a run read %s %s, one before it %s, and nothing can be told from them",
+		e.Source, humanize.Comma(e.Came), e.Unit, humanize.Comma(e.Was))
+}
+
+// changed is how far apart what two runs read may be, as a part of it, for their times to be compared.
+const changed = 0.01
+
 // noisy is how far apart the base's runs may be before nothing can be told from them.
 const noisy = 1.5
 
@@ -61,14 +78,18 @@ type run struct {
 	report *Report
 	spec   Spec // what runs have in common
 	dir    string
+	blocks map[uint32]int64  // of the sample
+	floors map[*Series]int64 // what each floor's first run copied
 	series []*Series
 	bytes  int64 // of the base's file
-	socket bool  // the base's connections were Outcome.Socket
+	least  int64 // rows that an export read
+	most   int64
+	socket bool // the base's connections were Outcome.Socket
 }
 
 // Run does the bench. Nothing is left of its files, whatever happens.
 //
-// Errors: *EmptyError, *SampleError, those of export.DryRun, those of Config.Measure.
+// Errors: *EmptyError, *SampleError, *ChangedError, those of export.DryRun, those of Config.Measure.
 func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	r := &run{cfg: cfg, report: &Report{
 		Version: Version, FastExport: cfg.Export.Version, Commit: cfg.Commit, Go: cfg.Go, Started: time.Now().UTC(),
@@ -84,7 +105,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
 	job := cfg.Export.Jobs[0]
 	r.spec = Spec{
-		Table: job.Table, Columns: job.Columns, Where: job.Where, SQL: job.SQL, Part: r.report.Sample.Part, Memory: cfg.Export.Memory,
+		Table: job.Table, Columns: job.Columns, Where: job.Where, SQL: job.SQL, Part: r.report.Sample.Part, Blocks: r.blocks, Memory: cfg.Export.Memory,
 		LockTimeout: cfg.Export.LockTimeout, RowSecurity: cfg.Export.RowSecurity, Version: cfg.Export.Version, Dir: r.dir,
 	}
 	if !r.sampled() {
@@ -139,7 +160,7 @@ func (r *run) look(ctx context.Context) error {
 		return &EmptyError{name}
 	}
 	if s.Sampled {
-		r.report.Source.Split = s.Split
+		r.report.Source.Split, r.blocks = s.Split, s.Blocks
 		r.report.Sample = Sample{Part: part, Pages: s.Pages, Bytes: s.HeapBytes + s.ToastBytes}
 		return nil
 	}
@@ -213,6 +234,7 @@ func (r *run) sweep(ctx context.Context) error {
 		return &EmptyError{r.report.Source.Name}
 	}
 	r.report.Sample.Rows, r.bytes = first.Rows, first.Output
+	r.least, r.most, r.floors = first.Rows, first.Rows, map[*Series]int64{}
 	if err := r.rounds(ctx, r.series, 0, r.cfg.Rounds); err != nil {
 		return err
 	}
@@ -230,6 +252,9 @@ func (r *run) sweep(ctx context.Context) error {
 	}
 	for _, s := range r.series {
 		r.report.Series = append(r.report.Series, *s)
+	}
+	if r.least < r.most {
+		r.warn("it changes while it is measured: runs read from %s to %s rows", humanize.Comma(r.least), humanize.Comma(r.most))
 	}
 	return nil
 }
@@ -335,7 +360,36 @@ func (r *run) measure(ctx context.Context, s *Series) (Outcome, error) {
 	if err != nil {
 		return o, err
 	}
+	if err := r.same(s, o); err != nil {
+		return o, err
+	}
 	return o, empty(r.dir)
+}
+
+// same finds out whether a run read what the others did: an export as many rows as the first one, a floor as many bytes as the first one of
+// its kind and setting.
+func (r *run) same(s *Series, o Outcome) error {
+	was, came, unit := r.report.Sample.Rows, o.Rows, "rows"
+	switch s.Kind {
+	case KindExport:
+		if was == 0 { // the first run
+			return nil
+		}
+	case KindFloor:
+		if _, ok := r.floors[s]; !ok {
+			r.floors[s] = o.Copied
+		}
+		was, came, unit = r.floors[s], o.Copied, "bytes"
+	default:
+		return nil
+	}
+	if math.Abs(float64(came-was)) > changed*float64(was) {
+		return &ChangedError{r.report.Source.Name, unit, was, came}
+	}
+	if s.Kind == KindExport {
+		r.least, r.most = min(r.least, came), max(r.most, came)
+	}
+	return nil
 }
 
 // empty removes what is in a directory.

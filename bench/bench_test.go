@@ -483,3 +483,47 @@ func TestServerCPU(t *testing.T) {
 		t.Error("the other session is open still")
 	}
 }
+
+// What is added to a relation while it is measured is not read: the blocks are those of the first look. What is taken away ends the bench,
+// since runs that read other rows can't be compared.
+func TestChanged(t *testing.T) {
+	for _, c := range []struct {
+		name, change string
+		part         float64
+		want         string // of the error, "" for none
+	}{
+		{"rows are added to all of it", "INSERT INTO t SELECT id + 100000, x, s FROM t", 1, ""},
+		{"rows are added to a sample", "INSERT INTO t SELECT id + 100000, x, s FROM t", 0.5, ""},
+		{"rows are taken away", "TRUNCATE t", 0.5, "public.t changed while it was measured: a run read 0 "},
+		{"some rows are taken away", "DELETE FROM t WHERE id % 10 = 0", 1, "public.t changed while it was measured: a run read "},
+	} {
+		conn := database(t, 10_000)
+		cfg := benchConfig(t, conn, export.Job{Table: "t"})
+		cfg.Part, cfg.Seed = c.part, 3
+		runs := 0
+		cfg.Measure = func(ctx context.Context, s Spec) (Outcome, error) {
+			if runs++; runs == 8 {
+				own, err := pgx.ConnectConfig(ctx, conn)
+				if err != nil {
+					return Outcome{}, err
+				}
+				defer own.Close(ctx)
+				if _, err := own.Exec(ctx, c.change); err != nil {
+					return Outcome{}, err
+				}
+			}
+			return Measure(ctx, conn, s)
+		}
+		r, err := Run(t.Context(), cfg)
+		switch {
+		case c.want != "":
+			if _, ok := errors.AsType[*ChangedError](err); !ok || !strings.HasPrefix(err.Error(), c.want) {
+				t.Errorf("%s: got %v", c.name, err)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", c.name, err)
+		case c.part < 1 && strings.Contains(strings.Join(r.Warnings, "\n"), "it changes while"): // at 1 the last block may have had room
+			t.Errorf("%s: warnings %q", c.name, r.Warnings)
+		}
+	}
+}

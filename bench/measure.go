@@ -20,15 +20,16 @@ type Spec struct {
 	Kind    string  `json:"kind"`
 	Setting Setting `json:"setting"`
 
-	Table       string        `json:"table"`
-	Columns     []string      `json:"columns"`
-	Where       string        `json:"where"`
-	SQL         string        `json:"sql"`
-	Part        float64       `json:"part"`
-	Memory      int64         `json:"memory"`
-	LockTimeout time.Duration `json:"lock_timeout"`
-	RowSecurity bool          `json:"row_security"`
-	Version     string        `json:"version"`
+	Table       string           `json:"table"`
+	Columns     []string         `json:"columns"`
+	Where       string           `json:"where"`
+	SQL         string           `json:"sql"`
+	Part        float64          `json:"part"`
+	Blocks      map[uint32]int64 `json:"blocks"` // see export.Config
+	Memory      int64            `json:"memory"`
+	LockTimeout time.Duration    `json:"lock_timeout"`
+	RowSecurity bool             `json:"row_security"`
+	Version     string           `json:"version"`
 
 	Dir   string `json:"dir"`   // a private directory for files, which the caller empties
 	Bytes int64  `json:"bytes"` // what KindWrite writes
@@ -74,7 +75,7 @@ func Measure(ctx context.Context, conn *pgx.ConnConfig, spec Spec) (Outcome, err
 			Table: spec.Table, Columns: spec.Columns, Where: spec.Where, SQL: spec.SQL, Out: filepath.Join(spec.Dir, "out.parquet"),
 			RowGroupRows: spec.Setting.RowGroupRows, Compression: compression,
 		}},
-		Parallel: spec.Setting.Parallel, ChunkBytes: spec.Setting.ChunkBytes, Transport: transport, Part: spec.Part, Memory: spec.Memory, TempDir: spec.Dir,
+		Parallel: spec.Setting.Parallel, ChunkBytes: spec.Setting.ChunkBytes, Transport: transport, Part: spec.Part, Blocks: spec.Blocks, Memory: spec.Memory, TempDir: spec.Dir,
 		LockTimeout: spec.LockTimeout, RowSecurity: spec.RowSecurity, Version: spec.Version,
 	}
 	switch spec.Kind {

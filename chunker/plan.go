@@ -24,6 +24,10 @@ type Options struct {
 	// measures and wants no whole picture. The blocks do not depend on the
 	// other options. Plan.Sampled tells whether it could be done.
 	Part float64
+	// Blocks, beside Part, are how many of its blocks a relation gives, by OID, in
+	// place of the part: as many as an earlier plan had, whatever has been added
+	// since.
+	Blocks map[uint32]int64
 	// Catalog is what is known already in the same transaction, nil for nothing.
 	// It is added to.
 	Catalog *Catalog

@@ -13,7 +13,11 @@ func (p *Plan) sample() {
 		if s.Scan != TIDRange && s.Scan != Placed || s.Pages == 0 {
 			continue
 		}
-		pages := min(of(s.Pages, p.options.Part), s.Pages)
+		pages := of(s.Pages, p.options.Part)
+		if known, ok := p.options.Blocks[s.Relation.OID]; ok {
+			pages = known
+		}
+		pages = min(pages, s.Pages)
 		part := float64(pages) / float64(s.Pages)
 		s.HeapBytes, s.ToastBytes, s.EstRows = of(s.HeapBytes, part), of(s.ToastBytes, part), of(s.EstRows, part)
 		s.Pages, s.part = pages, true

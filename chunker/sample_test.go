@@ -46,3 +46,14 @@ func TestSampleWholeSources(t *testing.T) {
 		t.Errorf("nothing was asked for: %+v", p)
 	}
 }
+
+// Blocks that are known go before the part.
+func TestSampleBlocks(t *testing.T) {
+	for known, want := range map[int64]int64{40: 40, 500: 100, 0: 0} {
+		source := Source{Scan: TIDRange, Pages: 100, HeapBytes: 100 * 8192, Relation: RelationRef{OID: 7}}
+		p := made(Options{Parallel: 2, Part: 1, Blocks: map[uint32]int64{7: known, 8: 3}}, source)
+		if p.Pages != want || !p.Sampled {
+			t.Errorf("%d blocks: got %d pages, sampled %v", known, p.Pages, p.Sampled)
+		}
+	}
+}

@@ -326,6 +326,9 @@ func (o *benchOptions) bench(ctx context.Context, a *app, f *flags) error {
 	if whole, ok := errors.AsType[*bench.SampleError](err); ok {
 		return &hinted{whole, codeUsage, "without --sample and --rows every run reads it whole"}
 	}
+	if other, ok := errors.AsType[*bench.ChangedError](err); ok {
+		return &hinted{other, codeVerify, "measure what stays as it is for as long: a smaller --sample, an older partition, fewer --rounds"}
+	}
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,9 @@ type Config struct {
 	// Part, if not 0, reads this part alone of the blocks of what is cut by blocks, always the same ones: for a bench, whose files nobody
 	// keeps. JobPlan.Sampled tells whether it could be done.
 	Part float64
+	// Blocks, beside Part, are how many blocks of a relation are read, by its OID, in place of the part: JobPlan.Blocks of an earlier plan, so
+	// that later ones have the same blocks although the relation has grown.
+	Blocks map[uint32]int64
 
 	Progress progress.Reporter // nil: silent
 	Log      *slog.Logger      // nil: discarded
@@ -163,7 +166,8 @@ type JobPlan struct {
 	Split                        string // how it is split or why not
 	Pages, HeapBytes, ToastBytes int64
 	EstRows, EstBytes            int64
-	Sampled                      bool // Config.Part was done: sizes and estimates are those of the part
+	Sampled                      bool             // Config.Part was done: sizes and estimates are those of the part
+	Blocks                       map[uint32]int64 // of each relation that is cut by blocks, by its OID, how many are read
 	Chunks                       []ChunkPlan
 	Columns                      []Column
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"fast-export/chunker"
 	"fast-export/snapshot"
 )
 
@@ -31,6 +32,12 @@ func DryRun(ctx context.Context, cfg Config) (*PlanReport, error) {
 				Out: j.Out, Source: j.source(), Kind: j.plan.Kind, Split: j.plan.Why,
 				Pages: j.plan.Pages, HeapBytes: j.plan.HeapBytes, ToastBytes: j.plan.ToastBytes,
 				EstRows: j.plan.EstRows, EstBytes: j.plan.EstBytes, Sampled: j.plan.Sampled, Columns: j.columns(),
+			}
+			jp.Blocks = map[uint32]int64{}
+			for _, s := range j.plan.Sources {
+				if s.Scan == chunker.TIDRange || s.Scan == chunker.Placed {
+					jp.Blocks[s.Relation.OID] = s.Pages
+				}
 			}
 			for i := range j.plan.Len() {
 				c := j.plan.At(i)

@@ -280,7 +280,7 @@ func withCommon[V any](own, common map[string]V, cols []chunker.ResultColumn) ma
 // planJob makes one job's plan over a server of that version, by what is known of its relations (nil: nothing). It notes in used the names of
 // the job's columns.
 func (r *run) planJob(ctx context.Context, conn *pgx.Conn, known *chunker.Catalog, server string, version int, j *job, used map[string]bool) error {
-	p, err := chunker.NewPlan(ctx, conn, j.target, chunker.Options{ChunkBytes: r.cfg.ChunkBytes, Parallel: r.cfg.Parallel, Part: r.cfg.Part, Catalog: known})
+	p, err := chunker.NewPlan(ctx, conn, j.target, chunker.Options{ChunkBytes: r.cfg.ChunkBytes, Parallel: r.cfg.Parallel, Part: r.cfg.Part, Blocks: r.cfg.Blocks, Catalog: known})
 	if err != nil {
 		return err
 	}
