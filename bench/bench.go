@@ -132,10 +132,14 @@ func (r *run) look(ctx context.Context) error {
 		return err
 	}
 	j := whole.Jobs[0]
-	name := strings.Join(strings.Fields(j.Source), " ")
+	job := cfg.Jobs[0]
+	name := oneLine(j.Source)
+	if job.SQL != "" { // although it may be cut by the blocks of one relation
+		name = oneLine(job.SQL)
+	}
 	r.report.Server = Server{Version: whole.Server, Buffers: whole.ServerBuffersBytes}
 	r.report.Source = Source{
-		Name: name, Kind: j.Kind, Columns: len(j.Columns), Pages: j.Pages, HeapBytes: j.HeapBytes, ToastBytes: j.ToastBytes,
+		Name: name, Selected: job.Columns, Where: oneLine(job.Where), Kind: j.Kind, Columns: len(j.Columns), Pages: j.Pages, HeapBytes: j.HeapBytes, ToastBytes: j.ToastBytes,
 		EstRows: j.EstRows, Split: j.Split,
 	}
 	part := r.cfg.Part
@@ -171,6 +175,9 @@ func (r *run) look(ctx context.Context) error {
 	r.report.Sample = Sample{Part: 1, Bytes: j.HeapBytes + j.ToastBytes}
 	return nil
 }
+
+// oneLine is SQL in one line.
+func oneLine(sql string) string { return strings.Join(strings.Fields(sql), " ") }
 
 func (r *run) warn(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)

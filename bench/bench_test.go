@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -524,6 +525,41 @@ func TestChanged(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		case c.part < 1 && strings.Contains(strings.Join(r.Warnings, "\n"), "it changes while"): // at 1 the last block may have had room
 			t.Errorf("%s: warnings %q", c.name, r.Warnings)
+		}
+	}
+}
+
+// Reports say what was measured.
+func TestSourceIsNamed(t *testing.T) {
+	conn := database(t, 3000)
+	for _, c := range []struct {
+		job     export.Job
+		heading string
+		config  []string
+	}{
+		{export.Job{Table: "t", Columns: []string{"id", `"s"`}, Where: "id >\n 5"}, `public.t (table, 2 columns), columns id, "s", where id > 5 on`, []string{"source: public.t\n", "columns: id, \"s\"\n", "where: id > 5\n"}},
+		{export.Job{SQL: "SELECT id, s FROM t\nWHERE {chunk}"}, "SELECT id, s FROM t WHERE {chunk} (statement, 2 columns) on", []string{"source: SELECT id, s FROM t WHERE {chunk}\n"}},
+		{export.Job{SQL: "SELECT id, x FROM t WHERE {chunk}"}, "SELECT id, x FROM t WHERE {chunk} (statement, 2 columns) on", []string{"source: SELECT id, x FROM t WHERE {chunk}\n"}},
+	} {
+		cfg := benchConfig(t, conn, c.job)
+		cfg.Sweep, cfg.Rounds = Sweep{[]int{1}, []string{"binary"}, []int64{0}, []string{"snappy"}, []int64{1000}}, 1
+		r, err := Run(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := r.HTML()
+		if err != nil {
+			t.Fatal(err)
+		}
+		heading, _, _ := strings.Cut(c.heading, " on")
+		_, of, _ := strings.Cut(heading, ")")
+		if !strings.HasPrefix(r.Text(), c.heading) || !strings.Contains(html.UnescapeString(string(page)), "<h1>fast-export bench: "+r.Source.Name+of+"</h1>") {
+			t.Errorf("%+v:\n%s", c.job, r.Text())
+		}
+		for _, line := range c.config {
+			if !strings.Contains(r.GoBench(), line) {
+				t.Errorf("%+v: lacks %q:\n%s", c.job, line, r.GoBench())
+			}
 		}
 	}
 }

@@ -43,7 +43,7 @@ type charts struct {
 func (r *Report) HTML() ([]byte, error) {
 	var b bytes.Buffer
 	err := page.Execute(&b, map[string]any{
-		"Report": r, "Charts": r.charts(), "Table": r.rows(), "Sample": r.sampleText(), "ChartJS": template.JS(chartJS),
+		"Report": r, "Charts": r.charts(), "Table": r.rows(), "Sample": r.sampleText(), "Selection": r.selection(), "ChartJS": template.JS(chartJS),
 		"Percent": percent, "Started": r.Started.Format("2006-01-02 15:04 MST"),
 	})
 	return b.Bytes(), err

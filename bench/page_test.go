@@ -351,7 +351,32 @@ func TestGoBench(t *testing.T) {
 	if want := fmt.Sprintf("%.4g", find(r, KindExport, four).Wall.Median); !strings.Contains(only, want[:4]) {
 		t.Errorf("lacks %s (the base has %v):\n%s", want, base.Wall.Median, only)
 	}
-	if n := strings.Count(r.GoBench(), "\nBenchmark"); n != 5*(len(sweep.around(defaults))+6+2+2+1) {
+	// What docs/bench.md says: two files of two days side by side, and one setting alone.
+	other := filepath.Join(t.TempDir(), "new.txt")
+	r.Seed, r.FastExport, r.Sample.Rows = 8, "v2", 1001
+	if err := os.WriteFile(other, []byte(r.GoBench()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	doc, err := os.ReadFile("../docs/bench.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, one := "benchstat -filter '.name:Export' -table source,columns,where,options -ignore .config OLD NEW",
+		`benchstat -filter '.name:Export /transport:binary /chunk-size:auto /compression:"zstd:1" /row-group-size:1000000' -row .name -col /parallel FILE`
+	for _, command := range []string{both, one} {
+		if !strings.Contains(string(doc), "\n"+command+"\n") {
+			t.Errorf("docs/bench.md lacks %s", command)
+		}
+	}
+	out = run("-format", "csv", "-filter", ".name:Export", "-table", "source,columns,where,options", "-ignore", ".config", other)
+	if strings.Count(out, ",vs base,") != 7 /* units */ || strings.Contains(out, "Floor/") || strings.Count(out, "\nExport/") == 0 {
+		t.Errorf("two files:\n%s", out)
+	}
+	out = run("-format", "csv", "-filter", `.name:Export .unit:sec/op /transport:binary /chunk-size:auto /compression:"zstd:1" /row-group-size:1000000`, "-row", ".name", "-col", "/parallel")
+	if strings.Count(out, "\nExport,") != 1 || strings.Count(out, "vs base") != 2 || strings.Contains(out, "vary") {
+		t.Errorf("one setting:\n%s", out)
+	}
+	if n := strings.Count(r.GoBench(), "\nBenchmark"); n != 5*(len(sweep.around(defaults))+7+2+2+1) {
 		t.Errorf("%d lines", n)
 	}
 }

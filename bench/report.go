@@ -44,14 +44,16 @@ type Server struct {
 
 // Source is what was exported.
 type Source struct {
-	Name       string `json:"name" doc:"the qualified relation, or the statement"`
-	Kind       string `json:"kind" doc:"table, view, statement, …"`
-	Columns    int    `json:"columns" doc:"of the result"`
-	Pages      int64  `json:"pages" doc:"of the whole; 0 where it has no size"`
-	HeapBytes  int64  `json:"heap_bytes" doc:"of the whole"`
-	ToastBytes int64  `json:"toast_bytes" doc:"of the whole"`
-	EstRows    int64  `json:"estimated_rows" doc:"of the whole, by the server's statistics"`
-	Split      string `json:"split" doc:"how the sample is cut with the base settings, or why it is not"`
+	Name       string   `json:"name" doc:"the qualified relation, or the statement in one line"`
+	Selected   []string `json:"selected,omitempty" doc:"--columns; absent: all of a relation, or a statement's own"`
+	Where      string   `json:"where,omitempty" doc:"--where; absent: all rows"`
+	Kind       string   `json:"kind" doc:"table, view, statement, …"`
+	Columns    int      `json:"columns" doc:"of the result"`
+	Pages      int64    `json:"pages" doc:"of the whole; 0 where it has no size"`
+	HeapBytes  int64    `json:"heap_bytes" doc:"of the whole"`
+	ToastBytes int64    `json:"toast_bytes" doc:"of the whole"`
+	EstRows    int64    `json:"estimated_rows" doc:"of the whole, by the server's statistics"`
+	Split      string   `json:"split" doc:"how the sample is cut with the base settings, or why it is not"`
 }
 
 // Sample is the part of the source that every run read.

@@ -11,7 +11,7 @@ import (
 // Text is the report for a terminal.
 func (r *Report) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s (%s, %s) on PostgreSQL %s, %s here\n", r.Source.Name, r.Source.Kind, plural(r.Source.Columns, "column"), r.Server.Version, plural(r.Machine.Cores, "core"))
+	fmt.Fprintf(&b, "%s (%s, %s)%s on PostgreSQL %s, %s here\n", r.Source.Name, r.Source.Kind, plural(r.Source.Columns, "column"), r.selection(), r.Server.Version, plural(r.Machine.Cores, "core"))
 	b.WriteString("sample: " + r.sampleText() + "\n")
 	fmt.Fprintf(&b, "each run %s, in an order of its own each (--seed %d); caches warm; medians, and lowest to highest\n\n", plural(r.Rounds, "time"), r.Seed)
 	b.WriteString(table(r.rows()))
@@ -43,6 +43,18 @@ func (r *Report) Text() string {
 		b.WriteString("warning: " + w + "\n")
 	}
 	return b.String()
+}
+
+// selection is what of the source was read, behind its name.
+func (r *Report) selection() string {
+	var text string
+	if len(r.Source.Selected) > 0 {
+		text = ", columns " + strings.Join(r.Source.Selected, ", ")
+	}
+	if r.Source.Where != "" {
+		text += ", where " + r.Source.Where
+	}
+	return text
 }
 
 func (r *Report) sampleText() string {
