@@ -5,6 +5,9 @@ import (
 	"strings"
 )
 
+// GoBenchStart is how every Report.GoBench begins.
+const GoBenchStart = "pkg: fast-export/bench\n"
+
 // GoBench is the report in the Go benchmark format, a line a run, as benchstat reads it. Source: "Go Benchmark Data Format",
 // golang.org/design/14313-benchmark-format, and the units of golang.org/x/perf/benchunit.
 func (r *Report) GoBench() string {
@@ -14,9 +17,9 @@ func (r *Report) GoBench() string {
 			fmt.Fprintf(&b, "%s: %s\n", key, strings.Join(strings.Fields(value), " "))
 		}
 	}
+	b.WriteString(GoBenchStart)
 	config("goos", r.Machine.OS)
 	config("goarch", r.Machine.Arch)
-	config("pkg", "fast-export/bench")
 	config("fast-export", r.FastExport)
 	config("commit", r.Commit)
 	config("go", r.Go)

@@ -16,6 +16,9 @@ var chartJS string
 //go:embed page.html
 var pageHTML string
 
+// HTMLStart is how every Report.HTML begins.
+const HTMLStart = "<!DOCTYPE html>\n<!-- fast-export bench -->\n"
+
 var page = template.Must(template.New("page").Parse(pageHTML))
 
 // point is one place in a chart.
@@ -42,6 +45,7 @@ type charts struct {
 // HTML is the report as one page that needs no network.
 func (r *Report) HTML() ([]byte, error) {
 	var b bytes.Buffer
+	b.WriteString(HTMLStart)
 	err := page.Execute(&b, map[string]any{
 		"Report": r, "Charts": r.charts(), "Table": r.rows(), "Sample": r.sampleText(), "Selection": r.selection(), "ChartJS": template.JS(chartJS),
 		"Percent": percent, "Started": r.Started.Format("2006-01-02 15:04 MST"),

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -57,6 +58,7 @@ type benchOptions struct {
 	rows, rounds, seed int64
 
 	json, html, goBench string
+	overwrite           bool
 
 	memory      int64
 	tempDir     string
@@ -107,9 +109,10 @@ func (o *benchOptions) addFlags(f *flags) {
 	f.Var(count{&o.seed, 0, math.MaxInt64}, "seed", "`N` of the runs' order in each round (default: a new one, which is printed)")
 
 	f.group("Reports")
-	f.StringVar(&o.json, "json", "", "`FILE` everything measured, as JSON")
-	f.StringVar(&o.html, "html", "", "`FILE` one page with charts, which needs no network")
-	f.StringVar(&o.goBench, "go-bench", "", "`FILE` every run in the Go benchmark format, for benchstat; - for standard output, the table then goes to standard error")
+	f.StringVar(&o.json, "json", "", "`FILE` everything measured, as JSON; - for standard output, the table then goes to standard error")
+	f.StringVar(&o.html, "html", "", "`FILE` one page with charts, which needs no network; - as above")
+	f.StringVar(&o.goBench, "go-bench", "", "`FILE` every run in the Go benchmark format, for benchstat; - as above")
+	f.BoolVar(&o.overwrite, "overwrite", false, "replace what stands where a report goes even if it is no such report")
 
 	o.conn.addFlags(f)
 
@@ -274,19 +277,73 @@ func distinct[T comparable](all []T) []T {
 	return out
 }
 
+// benchReport is a kind of report.
+type benchReport struct {
+	flag, path string
+	start      string // how every one begins: what is there already is known by it
+	text       func(*bench.Report) ([]byte, error)
+}
+
+// standardOutput stands for it where a report's file is named.
+const standardOutput = "-"
+
+// reports are those that were asked for.
+func (o *benchOptions) reports() []benchReport {
+	all := []benchReport{
+		{"json", o.json, "{\n  \"bench_version\": ", func(r *bench.Report) ([]byte, error) {
+			text, err := json.MarshalIndent(r, "", "  ")
+			return append(text, '\n'), err
+		}},
+		{"html", o.html, bench.HTMLStart, (*bench.Report).HTML},
+		{"go-bench", o.goBench, bench.GoBenchStart, func(r *bench.Report) ([]byte, error) { return []byte(r.GoBench()), nil }},
+	}
+	return slices.DeleteFunc(all, func(r benchReport) bool { return r.path == "" })
+}
+
+// replaceable tells what speaks against the report under its path.
+func (r benchReport) replaceable(overwrite bool) error {
+	info, err := os.Lstat(r.path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return reportProblem(r.flag, r.path, err)
+	case !info.Mode().IsRegular():
+		return reportProblem(r.flag, r.path, errors.New("it is there already and no regular file"))
+	case overwrite:
+		return nil
+	}
+	f, err := os.Open(r.path)
+	if err != nil {
+		return reportProblem(r.flag, r.path, err)
+	}
+	head, err := io.ReadAll(io.LimitReader(f, int64(len(r.start))))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return reportProblem(r.flag, r.path, err)
+	}
+	if string(head) != r.start {
+		return &hinted{fmt.Errorf("--%s %s: it is there already and no such report", r.flag, quoteArg(r.path)), codeTarget, "name another file, or --overwrite to replace it"}
+	}
+	return nil
+}
+
 // checkReports finds out before anything is measured whether the reports can be written after it.
 func (o *benchOptions) checkReports() error {
-	var paths []string
-	for _, r := range []struct{ flag, path string }{{"json", o.json}, {"html", o.html}, {"go-bench", o.goBench}} {
-		if r.path == "" || r.flag == "go-bench" && r.path == "-" {
+	all := o.reports()
+	for i, r := range all {
+		for _, before := range all[:i] {
+			switch {
+			case r.path == standardOutput && before.path == standardOutput:
+				return usagef("", "--%s -: standard output has another report already", r.flag)
+			case export.SamePath(before.path, r.path):
+				return usagef("", "--%s %s is another report too", r.flag, quoteArg(r.path))
+			}
+		}
+		if r.path == standardOutput {
 			continue
 		}
-		if slices.ContainsFunc(paths, func(p string) bool { return export.SamePath(p, r.path) }) {
-			return usagef("", "--%s %s is another report too", r.flag, quoteArg(r.path))
-		}
-		paths = append(paths, r.path)
-		if info, err := os.Lstat(r.path); err == nil && !info.Mode().IsRegular() {
-			return reportProblem(r.flag, r.path, errors.New("it is there already and no regular file"))
+		if err := r.replaceable(o.overwrite); err != nil {
+			return err
 		}
 		// Whether the directory takes files is best asked by making one.
 		t, err := os.CreateTemp(filepath.Dir(r.path), "."+filepath.Base(r.path)+".tmp-*")
@@ -335,41 +392,51 @@ func (o *benchOptions) bench(ctx context.Context, a *app, f *flags) error {
 	return o.tell(a, report)
 }
 
-// tell writes the reports and prints the table.
+// tell prints the table and writes the reports, each whatever becomes of the others: what took so long to measure is not to be lost.
 func (o *benchOptions) tell(a *app, r *bench.Report) error {
-	if o.json != "" {
-		text, err := json.MarshalIndent(r, "", "  ")
-		if err == nil {
-			err = export.WriteWhole(o.json, append(text, '\n'))
+	out := r.Text()
+	var errs []error
+	fail := func(err error) {
+		if err != nil && len(errs) > 0 { // the first is what the bench ends with
+			fmt.Fprintln(a.Stderr, strings.Join(describe(err), "\n"))
 		}
 		if err != nil {
-			return reportProblem("json", o.json, err)
+			errs = append(errs, err)
 		}
 	}
-	if o.html != "" {
-		page, err := r.HTML()
-		if err == nil {
-			err = export.WriteWhole(o.html, page)
-		}
-		if err != nil {
-			return reportProblem("html", o.html, err)
-		}
+	reports := o.reports()
+	if slices.ContainsFunc(reports, func(r benchReport) bool { return r.path == standardOutput }) && !o.quiet {
+		fmt.Fprint(a.Stderr, out)
 	}
-	text := r.Text()
 	if o.quiet {
-		text = ""
+		out = ""
 	}
-	switch o.goBench {
-	case "":
-	case "-":
-		fmt.Fprint(a.Stderr, text)
-		return a.print(r.GoBench())
-	default:
-		if err := export.WriteWhole(o.goBench, []byte(r.GoBench())); err != nil {
-			return reportProblem("go-bench", o.goBench, err)
+	texts := make([][]byte, len(reports))
+	for i, one := range reports {
+		text, err := one.text(r)
+		if err != nil {
+			fail(reportProblem(one.flag, one.path, err))
+		} else if texts[i] = text; one.path == standardOutput {
+			out = string(text)
 		}
 	}
-	return a.print(text)
+	fail(a.print(out))
+	for i, one := range reports {
+		if one.path == standardOutput || texts[i] == nil {
+			continue
+		}
+		err := one.replaceable(o.overwrite)
+		if err == nil {
+			if err = export.WriteWhole(one.path, texts[i]); err != nil {
+				err = reportProblem(one.flag, one.path, err)
+			}
+		}
+		fail(err)
+	}
+	if len(errs) > 0 {
+		return errs[0]
+	}
+	return nil
 }
 
 // measureCommand is the command by which a bench calls its own program for one run. It is no part of what users type.

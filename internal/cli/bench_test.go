@@ -133,11 +133,77 @@ func TestBenchToStandardOutput(t *testing.T) {
 	dsn := obs(t, 500)
 	got := call(t, nil, "bench", "--dsn", dsn, "--sql", "SELECT id % 7 AS k, count(*) AS n FROM obs GROUP BY 1", "--parallel", "1", "--transport", "csv", "--chunk-size", "auto",
 		"--compression", "none", "--row-group-size", "5", "--rounds", "1", "--go-bench", "-")
-	if got.code != 0 || !strings.HasPrefix(got.stdout, "goos: ") || !strings.Contains(got.stdout, "\nBenchmarkExport/parallel=1/transport=csv/chunk-size=auto/compression=none/row-group-size=5-") {
+	if got.code != 0 || !strings.HasPrefix(got.stdout, bench.GoBenchStart+"goos: ") || !strings.Contains(got.stdout, "\nBenchmarkExport/parallel=1/transport=csv/chunk-size=auto/compression=none/row-group-size=5-") {
 		t.Errorf("got %+v", got)
 	}
 	if !strings.Contains(got.stderr, "\nBottleneck: ") || !strings.Contains(got.stderr, "\nwarning: no sample can be taken of it, every run reads it whole (one chunk: ") {
 		t.Errorf("got %s", got.stderr)
+	}
+}
+
+// What was measured is told although a report can't be written, and every other report is.
+func TestBenchReports(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	measured := &bench.Report{Version: bench.Version, Recommendation: bench.Recommendation{Flags: "--parallel 3"}}
+	var out, errOut strings.Builder
+	a := &app{Env: Env{Stdout: &out, Stderr: &errOut}}
+	told := func(o *benchOptions) error {
+		out.Reset()
+		errOut.Reset()
+		return o.tell(a, measured)
+	}
+	o := &benchOptions{json: at("gone/r.json"), html: at("r.html"), goBench: at("gone/r.txt")}
+	err := told(o)
+	if exitCode(err) != codeTarget || !strings.Contains(strings.Join(describe(err), "\n"), "--json "+dir+"/gone/r.json: ") || !strings.Contains(out.String(), "  --parallel 3\n") {
+		t.Errorf("got %v\n%s", err, out.String())
+	}
+	if !strings.HasPrefix(errOut.String(), "error: --go-bench "+dir+"/gone/r.txt: ") {
+		t.Errorf("standard error has %q", errOut.String())
+	}
+	if page, err := os.ReadFile(at("r.html")); err != nil || !strings.Contains(string(page), "--parallel 3") {
+		t.Errorf("the other report: %v", err)
+	}
+
+	// A report replaces one of its kind, and nothing else unless it is told to.
+	o = &benchOptions{json: at("r.json"), html: at("r.html"), goBench: at("r.txt")}
+	for range 2 {
+		if err := errors.Join(o.checkReports(), told(o)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, swapped := range []*benchOptions{{json: at("r.html")}, {html: at("r.txt")}, {goBench: at("r.json")}, {goBench: write(t, dir, "precious", "p")}, {json: write(t, dir, "empty", "")}} {
+		for _, err := range []error{swapped.checkReports(), told(swapped)} {
+			if exitCode(err) != codeTarget || !strings.Contains(fmt.Sprint(err), "it is there already and no such report") {
+				t.Errorf("%+v: got %v", swapped, err)
+			}
+		}
+	}
+	over := &benchOptions{json: at("precious"), overwrite: true}
+	if err := errors.Join(over.checkReports(), told(over)); err != nil {
+		t.Error(err)
+	}
+	if text, err := os.ReadFile(at("precious")); err != nil || !strings.HasPrefix(string(text), "{\n  \"bench_version\": 1") {
+		t.Errorf("%v: %s", err, text)
+	}
+
+	// Standard output has one report, and the table goes to standard error.
+	for _, c := range []struct {
+		o     *benchOptions
+		start string
+	}{
+		{&benchOptions{json: "-"}, "{\n  \"bench_version\": "}, {&benchOptions{html: "-"}, bench.HTMLStart}, {&benchOptions{goBench: "-"}, bench.GoBenchStart},
+	} {
+		if err := errors.Join(c.o.checkReports(), told(c.o)); err != nil || !strings.HasPrefix(out.String(), c.start) || !strings.Contains(errOut.String(), "  --parallel 3\n") {
+			t.Errorf("%+v: %v\n%s\n%s", c.o, err, out.String(), errOut.String())
+		}
+	}
+	if err := (&benchOptions{json: "-", goBench: "-"}).checkReports(); exitCode(err) != codeUsage {
+		t.Errorf("two reports on standard output: %v", err)
+	}
+	if _, err := os.Lstat("-"); err == nil {
+		t.Error("there is a file -")
 	}
 }
 

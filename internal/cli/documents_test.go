@@ -21,6 +21,7 @@ var elsewhere = map[string]string{
 	"fast-export butler": "TestButler…: it needs repositories",
 	"fast-export demo":   "TestDemo",
 	"fast-export bench":  "the tests of bench: it takes long",
+	"benchstat ":         "bench: TestGoBench",
 }
 
 // block is one fenced block of a document.
