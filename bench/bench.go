@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,7 +100,10 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	if err := r.look(ctx); err != nil {
 		return nil, err
 	}
-	if r.dir, err = os.MkdirTemp(cfg.TempDir, "fast-export-bench-"); err != nil {
+	if left := export.Leftovers(cmp.Or(cfg.TempDir, os.TempDir())); len(left) > 0 {
+		r.warn("left by a run that was killed, if no other is under way: %s", strings.Join(left, ", "))
+	}
+	if r.dir, err = os.MkdirTemp(cfg.TempDir, export.BenchDir); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()

@@ -563,3 +563,19 @@ func TestSourceIsNamed(t *testing.T) {
 		}
 	}
 }
+
+// What a killed bench or export has left is told.
+func TestLeftovers(t *testing.T) {
+	cfg := benchConfig(t, database(t, 10), export.Job{Table: "t"})
+	cfg.TempDir = t.TempDir()
+	cfg.Measure = func(context.Context, Spec) (Outcome, error) { return Outcome{}, errors.New("enough") }
+	var said []string
+	cfg.Say = func(line string) { said = append(said, line) }
+	left := filepath.Join(cfg.TempDir, export.BenchDir+"123")
+	if err := os.Mkdir(left, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Run(t.Context(), cfg); err == nil || !slices.Contains(said, "warning: left by a run that was killed, if no other is under way: "+left) {
+		t.Errorf("%v: %q", err, said)
+	}
+}

@@ -520,6 +520,9 @@ func measureOne(ctx context.Context, a *app) error {
 	if err == nil {
 		defer tuneGC(a.Getenv, in.Spec.Memory)()
 		out.Outcome, err = bench.Measure(ctx, conn, in.Spec)
+		if ctx.Err() != nil && in.Spec.Dir != "" { // a bench that was killed can't do it
+			err = errors.Join(err, os.RemoveAll(in.Spec.Dir))
+		}
 	}
 	if err != nil {
 		v := judge(err)

@@ -286,7 +286,7 @@ func TestBenchInterrupted(t *testing.T) {
 			copying(t, dsn, 1)
 			// The run has its directory, and is a process of its own.
 			entries, err := os.ReadDir(temp)
-			if err != nil || len(entries) != 1 {
+			if err != nil || len(entries) != 1 || !strings.HasPrefix(entries[0].Name(), ".fast-export-tmp-bench-") {
 				t.Errorf("%v: %v", entries, err)
 			} else if info, err := entries[0].Info(); err != nil || info.Mode().Perm() != 0o700 {
 				t.Errorf("%v: %v", info, err)
@@ -324,8 +324,9 @@ func TestBenchInterrupted(t *testing.T) {
 		})
 	}
 
-	// Killed outright, it can remove nothing, but its run ends by itself.
+	// Killed outright, it can remove nothing, but its run ends by itself and takes the directory along.
 	temp := t.TempDir()
+	pgtest.NoLeftovers(t, temp)
 	cmd := exec.CommandContext(t.Context(), program, "bench", "--dsn", dsn, "--sql", "SELECT x, pg_sleep(0.1)::text AS s FROM slow", "--temp-dir", temp)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +22,24 @@ import (
 
 // What stands here is for measuring what a run is made of: what the server can send, and what decoding and encoding cost by
 // themselves. None of it makes a file that anybody keeps.
+
+// BenchDir begins the names of benches' private directories: exports tell of one that was left as of their own.
+const BenchDir = tempPrefix + "bench-"
+
+// Leftovers are the private directories of exports and benches in a directory, which were killed or are under way.
+func Leftovers(dir string) []string {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil // whether it can be written to is found out by writing
+	}
+	var found []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), tempPrefix) {
+			found = append(found, filepath.Join(dir, e.Name()))
+		}
+	}
+	return found
+}
 
 // FloorResult is what Floor did.
 type FloorResult struct {
