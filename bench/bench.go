@@ -161,7 +161,7 @@ func (r *run) look(ctx context.Context) error {
 	}
 	s := sample.Jobs[0]
 	most := slices.Max(r.cfg.Sweep.Parallel)
-	if free := whole.FreeConnections; free < most+2 {
+	if free := whole.FreeConnections; free >= 0 && free < most+2 {
 		r.warn("the server has %s free, fewer than %d connections and those beside them need", plural(free, "connection"), most)
 	}
 	if s.Sampled && s.Pages == 0 {

@@ -579,3 +579,19 @@ func TestLeftovers(t *testing.T) {
 		t.Errorf("%v: %q", err, said)
 	}
 }
+
+// Who may not look at pg_stat_activity can measure all the same.
+func TestWithoutActivity(t *testing.T) {
+	conn := database(t, 1000)
+	dsn := conn.ConnString()
+	pgtest.Exec(t, dsn, "REVOKE SELECT ON pg_catalog.pg_stat_activity FROM public", "CREATE ROLE unseeing LOGIN", "GRANT SELECT ON t TO unseeing")
+	t.Cleanup(func() { pgtest.Exec(t, dsn, "DROP OWNED BY unseeing", "DROP ROLE unseeing") })
+	conn = conn.Copy()
+	conn.User = "unseeing"
+	cfg := benchConfig(t, conn, export.Job{Table: "t"})
+	cfg.Sweep, cfg.Rounds = Sweep{[]int{1}, []string{"binary"}, []int64{0}, []string{"snappy"}, []int64{1000}}, 1
+	r, err := Run(t.Context(), cfg)
+	if err != nil || r.Sample.Rows != 1000 || r.Series[0].Waits.seen() != 0 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+}

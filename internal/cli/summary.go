@@ -131,7 +131,11 @@ func planText(r *export.PlanReport) string {
 	}
 	fmt.Fprintf(&b, "cost for the server (PostgreSQL %s)\n", r.Server)
 	fmt.Fprintf(&b, "  reads through shared_buffers  %s; it has %s\n", bytesText(r.SharedBuffersBytes), bytesText(r.ServerBuffersBytes))
-	fmt.Fprintf(&b, "  connections                   %s of %s free\n", humanize.Comma(int64(r.Connections)), humanize.Comma(int64(r.FreeConnections)))
+	free := ""
+	if r.FreeConnections >= 0 {
+		free = " of " + humanize.Comma(int64(r.FreeConnections)) + " free"
+	}
+	fmt.Fprintf(&b, "  connections                   %s%s\n", humanize.Comma(int64(r.Connections)), free)
 	return b.String()
 }
 

@@ -152,7 +152,7 @@ type PlanReport struct {
 	SharedBuffersBytes int64  // what the scans would read through shared_buffers
 	ServerBuffersBytes int64  // the size of shared_buffers
 	Connections        int    // that the run would open, all kinds
-	FreeConnections    int    // that the server has left for this user
+	FreeConnections    int    // that the server has left for this user; -1: not to be known
 	Server             string // server_version
 	// Warnings are those that the run would give before its first row.
 	Warnings []string

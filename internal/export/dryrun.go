@@ -2,7 +2,11 @@ package export
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"fast-export/chunker"
 	"fast-export/snapshot"
@@ -16,15 +20,9 @@ func DryRun(ctx context.Context, cfg Config) (*PlanReport, error) {
 	var err error
 	rep.Warnings, err = inSnapshot(ctx, cfg, true, func(r *run, snap *snapshot.Snapshot) error {
 		rep.Server = snap.ServerVersion()
-		// Superuser-reserved connections are free for superusers only; count none of them.
-		err := snap.Conn().QueryRow(ctx, `SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')),
-			pg_catalog.current_setting('max_connections')::int - pg_catalog.current_setting('superuser_reserved_connections')::int
-				- (SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend')::int`).
-			Scan(&rep.ServerBuffersBytes, &rep.FreeConnections)
-		if err != nil {
+		if err := resources(ctx, snap.Conn(), rep); err != nil {
 			return fmt.Errorf("ask for the server's resources: %w", err)
 		}
-		rep.FreeConnections = max(0, rep.FreeConnections)
 		chunks := 0
 		for _, j := range r.jobs {
 			chunks += j.plan.Len()
@@ -53,4 +51,26 @@ func DryRun(ctx context.Context, cfg Config) (*PlanReport, error) {
 		return nil, err
 	}
 	return rep, nil
+}
+
+// resources asks what the server has. How many connections are free is not known, -1, to whom pg_stat_activity is not shown: a plan does
+// not need it.
+func resources(ctx context.Context, conn *pgx.Conn, rep *PlanReport) error {
+	const settings = `SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('shared_buffers')),
+		pg_catalog.current_setting('max_connections')::int - pg_catalog.current_setting('superuser_reserved_connections')::int`
+	room := 0 // those that are kept for superusers are free for superusers only; count none of them
+	if err := conn.QueryRow(ctx, settings).Scan(&rep.ServerBuffersBytes, &room); err != nil {
+		return err
+	}
+	if _, err := conn.Exec(ctx, "SAVEPOINT resources"); err != nil {
+		return err
+	}
+	used := 0
+	err := conn.QueryRow(ctx, "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE backend_type = 'client backend'").Scan(&used)
+	rep.FreeConnections = max(0, room-used)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == "42501" { // insufficient privilege
+		rep.FreeConnections = -1
+		_, err = conn.Exec(ctx, "ROLLBACK TO SAVEPOINT resources")
+	}
+	return err
 }

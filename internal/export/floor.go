@@ -51,7 +51,7 @@ type FloorResult struct {
 // Floor copies all that Run would copy for cfg, over the same connections and in the same chunks, and throws it away: no run
 // can take less time. cfg has one job, whose Out is not looked at.
 //
-// Errors are those of Run, up to its first row.
+// Errors are those of Run, up to its first row, and snapshot.ErrLost of any lost connection after it.
 func Floor(ctx context.Context, cfg Config) (_ *FloorResult, err error) {
 	start := time.Now()
 	res := &FloorResult{}
@@ -105,10 +105,21 @@ func measured(ctx context.Context, cfg Config, inside func(context.Context, *run
 func (c *copying) raw(ctx context.Context, j *job, i int, w io.Writer) (int64, error) {
 	chunk := j.plan.At(i)
 	if err := c.settings(ctx, chunk); err != nil {
-		return 0, err
+		return 0, c.lost(err)
 	}
 	n, _, err := copier.Copy(ctx, c.w.Conn().PgConn(), j.plan.SQL(chunk, j.exprs), j.types.Transport.String(), w)
-	return n, err
+	return n, c.lost(err)
+}
+
+// lost makes snapshot.ErrLost of a lost connection, in whatever way it was lost: what is measured has no second try.
+func (c *copying) lost(err error) error {
+	if err == nil || errors.Is(err, errEnough) {
+		return err
+	}
+	if _, lost := errors.AsType[*snapshot.ConnectError](snapshot.Broken(c.w.Conn(), err)); lost {
+		return fmt.Errorf("%w: %s", snapshot.ErrLost, firstLine(err))
+	}
+	return err
 }
 
 // Staged are COPY bytes of a job's first chunks in memory, for measuring what is done with them. Not for concurrent use.
@@ -128,7 +139,7 @@ var errEnough = errors.New("enough")
 
 // Stage fetches about maxBytes of what the server sends for cfg's one job, over one connection.
 //
-// Errors are those of Run, up to its first row.
+// Errors are those of Floor.
 func Stage(ctx context.Context, cfg Config, maxBytes int64) (*Staged, error) {
 	s := &Staged{}
 	err := measured(ctx, cfg, func(ctx context.Context, r *run, snap *snapshot.Snapshot) error {

@@ -1,11 +1,14 @@
 package export
 
 import (
+	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"fast-export/internal/pgtest"
+	"fast-export/snapshot"
 )
 
 // A part is the first blocks, the same ones however they are cut, and a run's file has their rows.
@@ -66,5 +69,42 @@ func TestFloorAndStages(t *testing.T) {
 		if err := little.Decode(false); err != nil || little.Rows == 0 || little.Rows >= 500 || little.CopyBytes < 10_000 || little.CopyBytes > 30_000 {
 			t.Errorf("transport %d: %d rows of %d bytes: %v", transport, little.Rows, little.CopyBytes, err)
 		}
+	}
+}
+
+// A connection that is lost while something is measured is a lost snapshot, however the server or the network ended it.
+func TestFloorLosesItsConnection(t *testing.T) {
+	dsn := pgtest.Database(t)
+	slow := Job{SQL: "SELECT k, repeat('x', 10000) AS s, pg_sleep(0.01)::text AS t FROM generate_series(1, 3000) k"}
+	for name, measure := range map[string]func(Config) error{
+		"floor": func(cfg Config) error { _, err := Floor(t.Context(), cfg); return err },
+		"stage": func(cfg Config) error { _, err := Stage(t.Context(), cfg, 1<<40); return err },
+	} {
+		ended := make(chan error)
+		go func() { ended <- measure(config(t, dsn, slow)) }()
+		const end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE 'COPY %' AND state = 'active'"
+		for pgtest.Query(t, dsn, end) == "0" {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if err := <-ended; !errors.Is(err, snapshot.ErrLost) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+// Who may not look at pg_stat_activity can have a plan made.
+func TestDryRunWithoutActivity(t *testing.T) {
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE t (id int)", "REVOKE SELECT ON pg_catalog.pg_stat_activity FROM public", "CREATE ROLE blind LOGIN", "GRANT SELECT ON t TO blind")
+	t.Cleanup(func() { pgtest.Exec(t, dsn, "DROP OWNED BY blind", "DROP ROLE blind") })
+	cfg := config(t, dsn, Job{Table: "t"})
+	cfg.Conn.User = "blind"
+	plan, err := DryRun(t.Context(), cfg)
+	if err != nil || plan.FreeConnections != -1 || plan.ServerBuffersBytes <= 0 || len(plan.Jobs) != 1 {
+		t.Errorf("got %+v, %v", plan, err)
+	}
+	cfg.Conn.User = "postgres"
+	if plan, err := DryRun(t.Context(), config(t, dsn, Job{Table: "t"})); err != nil || plan.FreeConnections < 1 {
+		t.Errorf("got %+v, %v", plan, err)
 	}
 }
