@@ -23,10 +23,11 @@ import (
 // Config is one bench. It is complete and typed.
 type Config struct {
 	// Export says whom to ask and what to export: Conn, Memory, LockTimeout, RowSecurity and Version, and one job's Table, Columns,
-	// Where or SQL. All else in it is the bench's own affair.
-	Export export.Config
-	Sweep  Sweep
-	Base   Setting // an export's defaults
+	// Where or SQL, Types, Encoding and Encodings. All else in it is the bench's own affair.
+	Export  export.Config
+	Options []string // flags by which Types, Encoding and Encodings were asked for, for the report
+	Sweep   Sweep
+	Base    Setting // an export's defaults
 	// Part is the part of the blocks that every run reads, if not 0, and else Rows about the number of rows, if not 0. What can't be
 	// cut by blocks is read whole: that is an error where Part or Rows was Asked for, else a warning.
 	Part   float64
@@ -109,7 +110,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
 	job := cfg.Export.Jobs[0]
 	r.spec = Spec{
-		Table: job.Table, Columns: job.Columns, Where: job.Where, SQL: job.SQL, Part: r.report.Sample.Part, Blocks: r.blocks, Memory: cfg.Export.Memory,
+		Table: job.Table, Columns: job.Columns, Where: job.Where, SQL: job.SQL, Types: job.Types, Encoding: job.Encoding, Encodings: job.Encodings, Part: r.report.Sample.Part, Blocks: r.blocks, Memory: cfg.Export.Memory,
 		LockTimeout: cfg.Export.LockTimeout, RowSecurity: cfg.Export.RowSecurity, Version: cfg.Export.Version, Dir: r.dir,
 	}
 	if !r.sampled() {
@@ -143,7 +144,7 @@ func (r *run) look(ctx context.Context) error {
 	}
 	r.report.Server = Server{Version: whole.Server, Buffers: whole.ServerBuffersBytes}
 	r.report.Source = Source{
-		Name: name, Selected: job.Columns, Where: oneLine(job.Where), Kind: j.Kind, Columns: len(j.Columns), Pages: j.Pages, HeapBytes: j.HeapBytes, ToastBytes: j.ToastBytes,
+		Name: name, Selected: job.Columns, Where: oneLine(job.Where), Options: strings.Join(r.cfg.Options, " "), Kind: j.Kind, Columns: len(j.Columns), Pages: j.Pages, HeapBytes: j.HeapBytes, ToastBytes: j.ToastBytes,
 		EstRows: j.EstRows, Split: j.Split,
 	}
 	part := r.cfg.Part

@@ -29,6 +29,7 @@ func (r *Report) GoBench() string {
 	config("source", r.Source.Name)
 	config("columns", strings.Join(r.Source.Selected, ", "))
 	config("where", r.Source.Where)
+	config("options", r.Source.Options)
 	config("sample", fmt.Sprintf("%d rows, %d heap bytes", r.Sample.Rows, r.Sample.Bytes))
 	config("seed", fmt.Sprint(r.Seed))
 	b.WriteString("Unit sec/op better=lower\nUnit rows/s better=higher\nUnit heap-B/s better=higher\nUnit client-sec/op better=lower\n" +

@@ -13,6 +13,7 @@ import (
 
 	"fast-export/internal/export"
 	"fast-export/parquetw"
+	"fast-export/typemap"
 )
 
 // Spec is one measured run, in a form that can be sent to another process.
@@ -20,16 +21,19 @@ type Spec struct {
 	Kind    string  `json:"kind"`
 	Setting Setting `json:"setting"`
 
-	Table       string           `json:"table"`
-	Columns     []string         `json:"columns"`
-	Where       string           `json:"where"`
-	SQL         string           `json:"sql"`
-	Part        float64          `json:"part"`
-	Blocks      map[uint32]int64 `json:"blocks"` // see export.Config
-	Memory      int64            `json:"memory"`
-	LockTimeout time.Duration    `json:"lock_timeout"`
-	RowSecurity bool             `json:"row_security"`
-	Version     string           `json:"version"`
+	Table       string                       `json:"table"`
+	Columns     []string                     `json:"columns"`
+	Where       string                       `json:"where"`
+	SQL         string                       `json:"sql"`
+	Types       typemap.Options              `json:"types"`
+	Encoding    parquetw.Encoding            `json:"encoding"`
+	Encodings   map[string]parquetw.Encoding `json:"encodings"`
+	Part        float64                      `json:"part"`
+	Blocks      map[uint32]int64             `json:"blocks"` // see export.Config
+	Memory      int64                        `json:"memory"`
+	LockTimeout time.Duration                `json:"lock_timeout"`
+	RowSecurity bool                         `json:"row_security"`
+	Version     string                       `json:"version"`
 
 	Dir   string `json:"dir"`   // a private directory for files, which the caller empties
 	Bytes int64  `json:"bytes"` // what KindWrite writes
@@ -74,6 +78,7 @@ func Measure(ctx context.Context, conn *pgx.ConnConfig, spec Spec) (Outcome, err
 		Jobs: []export.Job{{
 			Table: spec.Table, Columns: spec.Columns, Where: spec.Where, SQL: spec.SQL, Out: filepath.Join(spec.Dir, "out.parquet"),
 			RowGroupRows: spec.Setting.RowGroupRows, Compression: compression,
+			Types: spec.Types, Encoding: spec.Encoding, Encodings: spec.Encodings,
 		}},
 		Parallel: spec.Setting.Parallel, ChunkBytes: spec.Setting.ChunkBytes, Transport: transport, Part: spec.Part, Blocks: spec.Blocks, Memory: spec.Memory, TempDir: spec.Dir,
 		LockTimeout: spec.LockTimeout, RowSecurity: spec.RowSecurity, Version: spec.Version,

@@ -47,6 +47,7 @@ type Source struct {
 	Name       string   `json:"name" doc:"the qualified relation, or the statement in one line"`
 	Selected   []string `json:"selected,omitempty" doc:"--columns; absent: all of a relation, or a statement's own"`
 	Where      string   `json:"where,omitempty" doc:"--where; absent: all rows"`
+	Options    string   `json:"options,omitempty" doc:"flags of types and encodings; absent: the defaults"`
 	Kind       string   `json:"kind" doc:"table, view, statement, …"`
 	Columns    int      `json:"columns" doc:"of the result"`
 	Pages      int64    `json:"pages" doc:"of the whole; 0 where it has no size"`

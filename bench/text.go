@@ -54,6 +54,9 @@ func (r *Report) selection() string {
 	if r.Source.Where != "" {
 		text += ", where " + r.Source.Where
 	}
+	if r.Source.Options != "" {
+		text += ", " + r.Source.Options
+	}
 	return text
 }
 

@@ -524,7 +524,7 @@ func (r *batchReader) columnLines(p pair) map[string]int {
 	lines := map[string]int{}
 	if n := resolved(p.value); n.Kind == yaml.MappingNode {
 		for _, c := range r.quietPairs(n) {
-			if name, rest, err := cutName(c.key + "="); err == nil && rest == "" {
+			if name, rest, err := cutName(c.key+"=", "type"); err == nil && rest == "" {
 				lines[name] = c.line
 			}
 		}

@@ -412,7 +412,7 @@ func readByColumn[V any](r *batchReader, p pair, called string, into map[string]
 	}
 	here := map[string]int{}
 	for _, c := range pairs {
-		name, rest, err := cutName(c.key + "=")
+		name, rest, err := cutName(c.key+"=", "type")
 		if err != nil || rest != "" {
 			r.problem(c.line, c.key, `no column's name; it is as SQL writes it: ra, or '"Mixed Case"' with both kinds of quotes`)
 			continue

@@ -51,6 +51,9 @@ type benchOptions struct {
 	source sourceOptions
 	conn   connOptions
 
+	types    typeOptions
+	encoding encodingOptions
+
 	parallel, chunkBytes, rowGroups []int64
 	transport, compression          []string
 
@@ -66,6 +69,9 @@ type benchOptions struct {
 	rowSecurity bool
 	quiet       bool
 }
+
+// benchValues is the group of the flags that an export has too and that decide about values.
+const benchValues = "Types and encodings, as of an export"
 
 // The bench's defaults where no flag says otherwise.
 const (
@@ -104,15 +110,21 @@ func (o *benchOptions) addFlags(f *flags) {
 	f.group("Sample")
 	f.Var(share{&o.part}, "sample", "`PART` the part of the blocks that every run reads, from the first on: 5%")
 	f.Var(count{&o.rows, 1, math.MaxInt64}, "rows", "`N` as many blocks as hold about so many rows, by the server's statistics (default: 1000000)")
+	f.Lookup("rows").DefValue = "" // the text has it
 	o.rounds = benchRounds
 	f.Var(count{&o.rounds, 1, maxRounds}, "rounds", "`N` how often every run is done")
 	f.Var(count{&o.seed, 0, math.MaxInt64}, "seed", "`N` of the runs' order in each round (default: a new one, which is printed)")
+	f.Lookup("seed").DefValue = ""
 
 	f.group("Reports")
 	f.StringVar(&o.json, "json", "", "`FILE` everything measured, as JSON; - for standard output, the table then goes to standard error")
 	f.StringVar(&o.html, "html", "", "`FILE` one page with charts, which needs no network; - as above")
 	f.StringVar(&o.goBench, "go-bench", "", "`FILE` every run in the Go benchmark format, for benchstat; - as above")
 	f.BoolVar(&o.overwrite, "overwrite", false, "replace what stands where a report goes even if it is no such report")
+
+	f.group(benchValues)
+	o.types.addFlags(f)
+	o.encoding.addFlags(f)
 
 	o.conn.addFlags(f)
 
@@ -231,6 +243,10 @@ func (o *benchOptions) finalize(ctx context.Context, a *app, f *flags) (bench.Co
 	if job.Table == "" && strings.TrimSpace(job.SQL) == "" {
 		return c, &statementError{"there is no statement"}
 	}
+	if job.Types, err = o.types.options(); err != nil {
+		return c, err
+	}
+	job.Encoding, job.Encodings = o.encoding.all, o.encoding.columns
 	if err := o.checkReports(); err != nil {
 		return c, err
 	}
@@ -255,7 +271,8 @@ func (o *benchOptions) finalize(ctx context.Context, a *app, f *flags) (bench.Co
 	}
 	info := buildInfo()
 	return bench.Config{
-		Export: export.Config{Conn: conn, Jobs: []export.Job{job}, Memory: o.memory, LockTimeout: o.lockTimeout, RowSecurity: o.rowSecurity, Version: info.version},
+		Export:  export.Config{Conn: conn, Jobs: []export.Job{job}, Memory: o.memory, LockTimeout: o.lockTimeout, RowSecurity: o.rowSecurity, Version: info.version},
+		Options: f.given(benchValues),
 		Sweep: bench.Sweep{
 			Parallel: distinct(parallel), Transport: distinct(o.transport), ChunkBytes: distinct(o.chunkBytes), Compression: distinct(o.compression), RowGroupRows: distinct(o.rowGroups),
 		},

@@ -224,6 +224,13 @@ func TestBenchRefusals(t *testing.T) {
 		{[]string{"--table", "obs", "--transport", "binary,cvs"}, codeUsage, "error: --transport binary,cvs: cvs: none of binary, csv\nhint: did you mean csv?\n"},
 		{[]string{"--table", "obs", "--chunk-size", "auto,big"}, codeUsage, "error: --chunk-size auto,big: big: not a size\nhint: 512MiB, 1GB, or bytes without a unit\n"},
 		{[]string{"--table", "obs", "--compression", "zstd:1,zstd:99"}, codeUsage, "error: --compression: compression \"zstd:99\": the level of zstd is a number from 1 to 22\n"},
+		{[]string{"--table", "obs", "--chunk-size", "10EiB"}, codeUsage, "error: --chunk-size 10EiB: out of range: less than 8EiB\n"},
+		{[]string{"--table", "obs", "--chunk-size", "1kB"}, codeUsage, "error: --chunk-size 1kB: out of range: from 8KiB up\n"},
+		{[]string{"--table", "obs", "--encoding", "=plain"}, codeUsage, "error: --encoding =plain: not of the form column=encoding\n"},
+		{[]string{"--table", "obs", "--type", "=text"}, codeUsage, "error: --type =text: not of the form column=type\n"},
+		{[]string{"--table", "obs", "--numeric", "flota64"}, codeUsage, "error: --numeric: numeric \"flota64\": "},
+		{[]string{"--table", "obs", "--frobnicate"}, codeUsage, "error: unknown flag --frobnicate\nhint: fast-export bench --help lists the flags\n"},
+		{[]string{"stray"}, codeUsage, "error: unexpected argument stray\nhint: every setting is a flag: fast-export bench --help lists them\n"},
 		{[]string{"--table", "obs", "--row-group-size", "1000,"}, codeUsage, "error: --row-group-size 1000,: a value is empty\n"},
 		{[]string{"--table", "obs", "--memory", "17TiB"}, codeUsage, "error: --memory 17TiB: out of range: from 64MB to 16384GiB\n"},
 		{[]string{"--table", "obs", "--sample", "5"}, codeUsage, "error: --sample 5: not a part in per cent\nhint: 5%, or 0.1%\n"},
@@ -401,6 +408,34 @@ func TestBenchRunFails(t *testing.T) {
 	cancel(cause)
 	if _, err := a.measure(ctx, settings{}, bench.Spec{}); !errors.Is(err, cause) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Values that an export needs flags for can be measured with the same flags, and reports name them.
+func TestBenchTypes(t *testing.T) {
+	t.Parallel()
+	dsn := pgtest.Database(t)
+	pgtest.Exec(t, dsn, "CREATE TABLE v (d date, n numeric, c char(5))", "INSERT INTO v SELECT 'infinity', 1.5, 'a' FROM generate_series(1, 100)", "ANALYZE v")
+	args := []string{"bench", "--dsn", dsn, "--table", "v", "--rounds", "1", "--parallel", "1", "--transport", "binary", "--chunk-size", "auto", "--compression", "none", "--row-group-size", "9"}
+	if got := call(t, nil, args...); got.code != codeValue || !strings.Contains(got.stderr, "--infinity") {
+		t.Errorf("got %+v", got)
+	}
+	out := filepath.Join(t.TempDir(), "r.json")
+	more := []string{"--infinity", "null", "--type", "n=text", "--trim-bpchar", "--encoding", "plain", "--encoding", "d=delta", "--json", out}
+	if got := call(t, nil, append(args, more...)...); got.code != 0 || !strings.Contains(got.stdout, "public.v (table, 3 columns), --infinity null --type n=text --trim-bpchar --encoding plain --encoding d=delta on ") {
+		t.Errorf("got %+v", got)
+	}
+	if text, err := os.ReadFile(out); err != nil || !strings.Contains(string(text), `"options": "--infinity null --type n=text --trim-bpchar --encoding plain --encoding d=delta"`) {
+		t.Errorf("%v: %s", err, text)
+	}
+}
+
+// A flag whose text says what happens without it has no second default.
+func TestBenchHelp(t *testing.T) {
+	t.Parallel()
+	help := call(t, nil, "bench", "--help").stdout
+	if strings.Contains(help, "(default 0)") || strings.Count(help, "1000000)") != 1 || !strings.Contains(help, "--infinity") {
+		t.Errorf("got %s", help)
 	}
 }
 

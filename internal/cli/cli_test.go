@@ -127,7 +127,7 @@ func TestUsageErrors(t *testing.T) {
 		{exact("--quiet", "--dry-run"), "error: --quiet would hide all that --dry-run prints\n"},
 		{exact("--dry-run", "--report", "r.json"), "error: --dry-run reads no rows, so there is nothing to --report\n"},
 		{exact("--dsn", "password='hunter2"), "error: --dsn can't be read: the value of its setting number 1 has no closing quote\nhint: two forms are right: \"host=db1 dbname=mpc user=me\" and \"postgresql://me@db1/mpc\"\n"},
-		{[]string{"version", "x"}, "error: unexpected argument x\nhint: every setting is a flag: fast-export --help lists them\n"},
+		{[]string{"version", "x"}, "error: unexpected argument x\nhint: every setting is a flag: fast-export version --help lists them\n"},
 	} {
 		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
 			got := call(t, func(context.Context, export.Config) (*export.Result, error) {

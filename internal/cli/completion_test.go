@@ -40,7 +40,7 @@ func TestCompletionUsage(t *testing.T) {
 	}{
 		{[]string{"completion"}, "error: the shell is missing: one of bash, zsh, fish\nhint: fast-export completion bash\n"},
 		{[]string{"completion", "bahs"}, "error: shell bahs: none of bash, zsh, fish\nhint: did you mean bash?\n"},
-		{[]string{"completion", "bash", "zsh"}, "error: unexpected argument zsh\nhint: every setting is a flag: fast-export --help lists them\n"},
+		{[]string{"completion", "bash", "zsh"}, "error: unexpected argument zsh\nhint: every setting is a flag: fast-export completion --help lists them\n"},
 	} {
 		if o := call(t, nil, c.args...); o.code != codeUsage || o.stderr != c.want || o.stdout != "" {
 			t.Errorf("%q: %d %q, stdout %q", c.args, o.code, o.stderr, o.stdout)

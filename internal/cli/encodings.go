@@ -36,7 +36,7 @@ func (o *encodingOptions) add(v string) ([]string, error) {
 		o.all, o.said = e, true
 		return []string{v}, nil
 	}
-	name, text, err := cutName(v)
+	name, text, err := cutName(v, "encoding")
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func foldedNames(v string) ([]string, error) {
 		return nil, err
 	}
 	for i, n := range names {
-		name, rest, err := cutName(n + "=")
+		name, rest, err := cutName(n+"=", "encoding")
 		if err != nil || rest != "" {
 			return nil, usagef("", "%s is no column's name as SQL writes it", quoteArg(n))
 		}

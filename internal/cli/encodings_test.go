@@ -43,7 +43,7 @@ func TestEncodingFlags(t *testing.T) {
 		{"encoding", "snappy", `encoding "snappy" is none of auto, plain, dictionary`},
 		{"encoding", "delta", "encoding delta is for single columns, which can have it: COLUMN=delta"},
 		{"encoding", "a=rle", `encoding "rle" is none of auto, plain, dictionary, byte_stream_split, delta`},
-		{"encoding", "=plain", "not of the form column=type"},
+		{"encoding", "=plain", "not of the form column=encoding"},
 		{"bloom", "a,,b", "a name is empty"},
 		{"sorted-by", `"a`, "a double quote is not closed"},
 		{"row-group-bytes", "1KiB", "out of range: from 64KiB up"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,10 +17,17 @@ import (
 type flags struct {
 	*pflag.FlagSet
 	groups []flagGroup
+	typed  []typedFlag
 	takes  []string // names of the arguments that the command takes, all of them needed
 }
 
 // A flag's usage is "`FORM` text", where FORM stands for its value in help; that of a switch is the text alone.
+
+// typedFlag is a flag with what was typed for it.
+type typedFlag struct {
+	flag  *pflag.Flag
+	value string
+}
 
 type flagGroup struct {
 	title string
@@ -35,6 +43,25 @@ func newFlags(name string) *flags {
 
 // group begins a group: the flags that are added from here on.
 func (f *flags) group(title string) { f.groups = append(f.grouped(), flagGroup{title: title}) }
+
+// given are the flags of a group as they were typed.
+func (f *flags) given(group string) []string {
+	var all []string
+	for _, g := range f.grouped() {
+		for _, t := range f.typed {
+			switch {
+			case g.title != group || !slices.Contains(g.flags, t.flag):
+			case isSwitch(t.flag) && t.value == "true":
+				all = append(all, "--"+t.flag.Name)
+			case isSwitch(t.flag):
+				all = append(all, "--"+t.flag.Name+"="+t.value)
+			default:
+				all = append(all, "--"+t.flag.Name+" "+quoteArg(t.value))
+			}
+		}
+	}
+	return all
+}
 
 // addHelp adds the flag that every command has. It goes last.
 func (f *flags) addHelp(help *bool) {
@@ -61,7 +88,10 @@ func (f *flags) grouped() []flagGroup {
 
 // parse reads the arguments; none may be left over but those that the command takes. Its errors name the flag and quote nothing that may be a secret.
 func (f *flags) parse(args []string) error {
-	err := f.Parse(args)
+	err := f.ParseAll(args, func(fl *pflag.Flag, value string) error {
+		f.typed = append(f.typed, typedFlag{fl, value})
+		return f.Set(fl.Name, value)
+	})
 	var (
 		invalid *pflag.InvalidValueError
 		unknown *pflag.NotExistError
@@ -85,7 +115,7 @@ func (f *flags) parse(args []string) error {
 	}
 	if rest := f.Args(); len(rest) > len(f.takes) {
 		rest = rest[len(f.takes):]
-		hint := "every setting is a flag: fast-export --help lists them"
+		hint := "every setting is a flag: " + f.help() + " lists them"
 		if near := nearest(rest[0], f.names()); near != "" {
 			hint = "did you mean --" + near + "?"
 		}
@@ -108,6 +138,11 @@ func (f *flags) atMostOne(names ...string) (given bool, err error) {
 	return len(all) == 1, nil
 }
 
+// help is what prints the command's flags.
+func (f *flags) help() string {
+	return strings.Join(strings.Fields("fast-export "+f.Name()+" --help"), " ")
+}
+
 func (f *flags) unknown(e *pflag.NotExistError) error {
 	name, shown := e.GetSpecifiedName(), "--"+e.GetSpecifiedName()
 	if short := e.GetSpecifiedShortnames(); short != "" { // -table is read as -t -a -b -l -e
@@ -116,7 +151,7 @@ func (f *flags) unknown(e *pflag.NotExistError) error {
 			name, shown = short[:i], "-"+short[:i]
 		}
 	}
-	hint := "fast-export --help lists the flags"
+	hint := f.help() + " lists the flags"
 	if near := nearest(name, f.names()); near != "" {
 		hint = "did you mean --" + near + "?"
 	}
@@ -163,10 +198,13 @@ func (s size) Set(v string) error {
 	if err != nil || strings.ContainsAny(v, "-+") {
 		return usagef("512MiB, 1GB, or bytes without a unit", "not a size")
 	}
-	if n > math.MaxInt64 || int64(n) < s.min || s.max > 0 && int64(n) > s.max {
-		if s.max > 0 {
-			return usagef("", "out of range: from %s to %s", sizeText(s.min), sizeText(s.max))
-		}
+	switch {
+	case n <= math.MaxInt64 && int64(n) >= s.min && (s.max == 0 || int64(n) <= s.max):
+	case s.max > 0:
+		return usagef("", "out of range: from %s to %s", sizeText(s.min), sizeText(s.max))
+	case n > math.MaxInt64:
+		return usagef("", "out of range: less than 8EiB")
+	default:
 		return usagef("", "out of range: from %s up", sizeText(s.min))
 	}
 	*s.bytes = int64(n)

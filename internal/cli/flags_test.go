@@ -70,7 +70,7 @@ func TestCutName(t *testing.T) {
 		`"a""b=c"=decimal(5,2)`: {`a"b=c`, "decimal(5,2)"},
 		"ra":                    {}, "=text": {}, `"ra=text`: {}, `""=text`: {}, `"ra" text`: {},
 	} {
-		name, kind, err := cutName(v)
+		name, kind, err := cutName(v, "type")
 		if name != want[0] || kind != want[1] || (err != nil) != (want[0] == "") {
 			t.Errorf("%q: got %q, %q, %v, want %q", v, name, kind, err, want)
 		}

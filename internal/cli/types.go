@@ -38,7 +38,7 @@ func (o *typeOptions) addFlags(f *flags) {
 
 // column takes one --type: a column's name as SQL writes it, and its type.
 func (o *typeOptions) column(v string) ([]string, error) {
-	name, kind, err := cutName(v)
+	name, kind, err := cutName(v, "type")
 	if err != nil {
 		return nil, err
 	}
@@ -55,8 +55,8 @@ func (o *typeOptions) column(v string) ([]string, error) {
 	return []string{v}, nil
 }
 
-// cutName splits name=type. A name in double quotes is taken as it is, another is folded as SQL folds it.
-func cutName(v string) (name, kind string, err error) {
+// cutName splits name=what. A name in double quotes is taken as it is, another is folded as SQL folds it.
+func cutName(v, what string) (name, kind string, err error) {
 	if rest, ok := strings.CutPrefix(v, `"`); ok {
 		for i := 0; i < len(rest); i++ {
 			if rest[i] != '"' {
@@ -71,13 +71,13 @@ func cutName(v string) (name, kind string, err error) {
 		}
 		kind, ok = strings.CutPrefix(kind, "=")
 		if !ok || name == "" {
-			return "", "", usagef("", `not of the form "Column"=type`)
+			return "", "", usagef("", `not of the form "Column"=%s`, what)
 		}
 		return name, kind, nil
 	}
 	name, kind, ok := strings.Cut(v, "=")
 	if name = strings.TrimSpace(name); !ok || name == "" {
-		return "", "", usagef("", "not of the form column=type")
+		return "", "", usagef("", "not of the form column=%s", what)
 	}
 	return foldASCII(name), strings.TrimSpace(kind), nil
 }
