@@ -76,20 +76,22 @@ const noisy = 1.5
 
 // run is one bench under way.
 type run struct {
-	cfg    Config
-	report *Report
-	spec   Spec // what runs have in common
-	dir    string
-	blocks map[uint32]int64  // of the sample
-	floors map[*Series]int64 // what each floor's first run copied
-	series []*Series
-	bytes  int64 // of the base's file
-	least  int64 // rows that an export read
-	most   int64
-	socket bool // the base's connections were Outcome.Socket
+	cfg     Config
+	report  *Report
+	spec    Spec // what runs have in common
+	dir     string
+	blocks  map[uint32]int64  // of the sample
+	floors  map[*Series]int64 // what each floor's first run copied
+	series  []*Series
+	stopped error // what ended the bench before its time
+	bytes   int64 // of the base's file
+	least   int64 // rows that an export read
+	most    int64
+	socket  bool // the base's connections were Outcome.Socket
 }
 
-// Run does the bench. Nothing is left of its files, whatever happens.
+// Run does the bench. Nothing is left of its files, whatever happens. A run that fails is left out, with a warning. Where none succeeds any
+// more the bench ends with that error and, if the base was measured, the report of what there is.
 //
 // Errors: *EmptyError, *SampleError, *ChangedError, those of export.DryRun, those of Config.Measure.
 func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
@@ -120,7 +122,7 @@ func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
 		return nil, err
 	}
 	r.report.Elapsed = time.Since(r.report.Started).Seconds()
-	return r.report, nil
+	return r.report, r.stopped
 }
 
 // sampled tells whether runs read a part.
@@ -250,7 +252,11 @@ func (r *run) sweep(ctx context.Context) error {
 	if err := r.rounds(ctx, r.series, 0, r.cfg.Rounds); err != nil {
 		return err
 	}
-	if r.report.Server.Local && r.find(KindExport, base).Wall.Median < 0.5 {
+	r.series = slices.DeleteFunc(r.series, func(s *Series) bool { return !ran(s) })
+	if r.find(KindExport, base) == nil {
+		return cmp.Or(r.stopped, errors.New("no run of the base settings succeeded: there is nothing to compare with"))
+	}
+	if r.find(KindExport, base).Wall.Median < 0.5 {
 		r.warn("runs take less than half a second: connecting and planning count for much in that; a larger sample says more")
 	}
 	if w := r.find(KindExport, base).Wall; w.High > noisy*w.Low {
@@ -276,32 +282,46 @@ func (r *run) recommend(ctx context.Context, combined Setting) error {
 	base := r.find(KindExport, r.report.Base)
 	best := base // of the sweep
 	for _, s := range r.series {
-		if s.Kind == KindExport && ratio(s, base).Score < ratio(best, base).Score*(1-margin) {
+		if s.Kind != KindExport {
+			continue
+		}
+		if v, ok := ratio(s, base); ok && v.Score < score(best, base)*(1-margin) {
 			best = s
 		}
 	}
 	rec := Recommendation{Confirmed: true, Why: []string{}}
 	say := func(format string, args ...any) { rec.Why = append(rec.Why, fmt.Sprintf(format, args...)) }
 	chosen, against := r.find(KindExport, combined), base
-	if chosen != nil {
+	switch {
+	case chosen != nil:
 		say("the combination of the best values is one that the sweep has measured")
-	} else {
+	case r.stopped != nil:
+		chosen = best
+		say("the bench ended before the combination of the best values could be confirmed; the best that was measured is recommended")
+	default:
 		r.cfg.Say(fmt.Sprintf("confirming the combination of the best: %s", combined))
 		mine, again := &Series{Kind: KindExport, Setting: combined, Confirms: true}, &Series{Kind: KindExport, Setting: base.Setting, Confirms: true}
 		under := &Series{Kind: KindFloor, Setting: r.floor(combined), Confirms: true}
 		if err := r.rounds(ctx, []*Series{again, mine, under}, r.cfg.Rounds, r.cfg.Rounds); err != nil {
 			return err
 		}
-		r.series = append(r.series, again, mine, under)
+		for _, s := range []*Series{again, mine, under} {
+			if ran(s) {
+				r.series = append(r.series, s)
+			}
+		}
 		chosen, against = mine, again
-		if ratio(chosen, against).Score > ratio(best, base).Score*(1+margin) {
+		if _, ok := ratio(mine, again); !ok {
+			say("the combination of the best values (%s) could not be confirmed; the best that was measured is recommended", combined.Flags())
+			chosen, against = best, base
+		} else if score(chosen, against) > score(best, base)*(1+margin) {
 			say("the combination of the best values (%s) did worse than one of them alone, which is recommended", combined.Flags())
 			chosen, against = best, base
 		} else {
 			say("the combination of the best values was confirmed in rounds of its own, against the base")
 		}
 	}
-	v := ratio(chosen, against)
+	v, _ := ratio(chosen, against)
 	rec.Setting, rec.Wall, rec.Size = chosen.Setting, v.Wall, v.Size
 	rec.Flags, rec.YAML = chosen.Setting.Flags(), chosen.Setting.YAML()
 	if chosen.Setting == base.Setting {
@@ -342,24 +362,55 @@ func (r *run) load(s *Series) Load {
 // rounds runs all series once a round, each round in an order of its own. Rounds are numbered from done + 1.
 func (r *run) rounds(ctx context.Context, all []*Series, done, rounds int) error {
 	outcomes := map[*Series][]Outcome{}
-	for round := done + 1; round <= done+rounds; round++ {
+	inRow := 0 // runs that failed
+	for round := done + 1; round <= done+rounds && r.stopped == nil; round++ {
 		order := slices.Clone(all)
 		rand.New(rand.NewPCG(uint64(r.cfg.Seed), uint64(round))).Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for i, s := range order {
 			o, err := r.measure(ctx, s)
-			if err != nil {
+			if _, other := errors.AsType[*ChangedError](err); other || err != nil && ctx.Err() != nil {
 				return err
 			}
+			if err != nil {
+				r.warn("a run failed and is left out (round %d, %s %s): %v", round-done, s.Kind, s.Setting, err)
+				if inRow++; inRow == failures {
+					if inRow, r.stopped = 0, r.probe(ctx); r.stopped != nil {
+						break
+					}
+				}
+				continue
+			}
+			inRow = 0
 			outcomes[s] = append(outcomes[s], o)
 			s.Runs = append(s.Runs, Round{round, i + 1, o.Wall, o.ClientCPU, o.ServerCPU, o.Peak})
 			r.cfg.Say(fmt.Sprintf("round %d of %d, run %*d of %d: %-6s %s: %.2f s", round-done, rounds, len(fmt.Sprint(len(order))), i+1, len(order), s.Kind, s.Setting, o.Wall))
 		}
 	}
 	for _, s := range all {
-		r.summarise(s, outcomes[s])
+		if len(outcomes[s]) > 0 {
+			r.summarise(s, outcomes[s])
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return nil
 }
+
+// failures is how many runs may fail in a row before the base is asked whether any can succeed.
+const failures = 3
+
+// probe does a run of the base that is not counted, and returns what ends the bench.
+func (r *run) probe(ctx context.Context) error {
+	_, err := r.measure(ctx, &Series{Kind: KindExport, Setting: r.report.Base})
+	if err != nil {
+		r.warn("the bench ends before its time: %d runs in a row failed, and then the base: %v", failures, err)
+	}
+	return err
+}
+
+// ran tells whether a series has a run that is counted.
+func ran(s *Series) bool { return s != nil && len(s.Runs) > 0 }
 
 // measure does one run and removes its files.
 func (r *run) measure(ctx context.Context, s *Series) (Outcome, error) {
@@ -369,13 +420,10 @@ func (r *run) measure(ctx context.Context, s *Series) (Outcome, error) {
 	spec := r.spec
 	spec.Kind, spec.Setting, spec.Bytes = s.Kind, s.Setting, r.bytes
 	o, err := r.cfg.Measure(ctx, spec)
-	if err != nil {
-		return o, err
+	if err == nil {
+		err = r.same(s, o)
 	}
-	if err := r.same(s, o); err != nil {
-		return o, err
-	}
-	return o, empty(r.dir)
+	return o, errors.Join(err, empty(r.dir))
 }
 
 // same finds out whether a run read what the others did: an export as many rows as the first one, a floor as many bytes as the first one of

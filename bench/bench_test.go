@@ -122,11 +122,17 @@ type model struct {
 	size func(Setting) int64
 	runs int
 	seen []Setting
+	fail func(run int, spec Spec) bool // nil: none fails
 }
+
+var errModel = errors.New("no room")
 
 func (m *model) measure(_ context.Context, spec Spec) (Outcome, error) {
 	m.runs++
 	m.seen = append(m.seen, spec.Setting)
+	if m.fail != nil && m.fail(m.runs, spec) {
+		return Outcome{}, errors.Join(errModel, os.WriteFile(filepath.Join(spec.Dir, "half"), nil, 0o600))
+	}
 	drift := 1 + 0.002*float64(m.runs)
 	o := Outcome{Rows: 1000, Copied: 1e6, Output: m.size(spec.Setting), Workers: spec.Setting.Parallel, Wall: m.wall(spec.Setting) * drift, ClientCPU: 0.5, Peak: 1 << 20}
 	if spec.Kind == KindFloor {
@@ -138,18 +144,74 @@ func (m *model) measure(_ context.Context, spec Spec) (Outcome, error) {
 // swept runs the sweep on a model, without a server.
 func swept(t *testing.T, m *model) *Report {
 	t.Helper()
+	r, err := trySweep(t, m)
+	if err != nil || r.stopped != nil {
+		t.Fatal(err, r.stopped)
+	}
+	return r.report
+}
+
+func trySweep(t *testing.T, m *model) (*run, error) {
+	t.Helper()
 	dir := t.TempDir()
 	r := &run{
 		cfg:    Config{Sweep: sweep, Rounds: 5, Seed: 7, Measure: m.measure, Say: func(string) {}},
 		report: &Report{Base: defaults, Machine: Machine{Cores: 4}, Rounds: 5, Seed: 7, Sample: Sample{Part: 0.1, Pages: 5, Bytes: 40960}, Warnings: []string{}}, dir: dir, spec: Spec{Dir: dir},
 	}
-	if err := r.sweep(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	err := r.sweep(t.Context())
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left %v: %v", left, err)
 	}
-	return r.report
+	return r, err
+}
+
+// A run that fails takes nothing along but itself; where none succeeds any more, what there is is reported.
+func TestFailedRuns(t *testing.T) {
+	warned := func(r *Report, text string) int { return strings.Count(strings.Join(r.Warnings, "\n"), text) }
+	plain := func(Setting) int64 { return 1000 }
+	faster := func(s Setting) float64 { return 4 / float64(s.Parallel) }
+	const failed = "a run failed and is left out (round "
+
+	r, err := trySweep(t, &model{wall: faster, size: plain, fail: func(_ int, s Spec) bool { return s.Setting.Parallel == 4 }})
+	if err != nil || r.stopped != nil || r.report.Recommendation.Setting.Parallel != 2 || warned(r.report, failed) < 5 || r.find(KindExport, Setting{4, "binary", 0, "zstd:1", 1_000_000}) != nil {
+		t.Errorf("one setting: %v, %v, %+v, %q", err, r.stopped, r.report.Recommendation, r.report.Warnings)
+	}
+	r, err = trySweep(t, &model{wall: faster, size: plain, fail: func(run int, _ Spec) bool { return run == 7 }})
+	if err != nil || r.stopped != nil || r.report.Recommendation.Setting.Parallel != 4 || warned(r.report, failed) != 1 || warned(r.report, "no room") != 1 {
+		t.Errorf("one run: %v, %v, %+v, %q", err, r.stopped, r.report.Recommendation, r.report.Warnings)
+	}
+	m := &model{wall: faster, size: plain, fail: func(run int, _ Spec) bool { return run > 40 }}
+	r, err = trySweep(t, m)
+	if err != nil || !errors.Is(r.stopped, errModel) || r.report.Recommendation.Setting.Parallel != 4 || warned(r.report, "the bench ends before its time") != 1 || m.runs != 40+failures+1 {
+		t.Errorf("a server that is gone: %v, %v, %d runs, %+v, %q", err, r.stopped, m.runs, r.report.Recommendation, r.report.Warnings)
+	}
+	if r.report.Text() == "" || r.report.GoBench() == "" {
+		t.Error("no report")
+	}
+	if _, err := r.report.HTML(); err != nil {
+		t.Error(err)
+	}
+	for _, from := range []int{1, 2} {
+		if r, err = trySweep(t, &model{wall: faster, size: plain, fail: func(run int, _ Spec) bool { return run >= from }}); !errors.Is(err, errModel) {
+			t.Errorf("nothing from run %d on: %v, %v", from, err, r.stopped)
+		}
+	}
+	// What is confirmed fails: the best of the sweep is recommended.
+	r, err = trySweep(t, &model{wall: func(s Setting) float64 {
+		if s.Transport == "csv" {
+			return faster(s) * 0.5
+		}
+		return faster(s)
+	}, size: plain, fail: func(_ int, s Spec) bool {
+		return s.Setting.Parallel == 4 && s.Setting.Transport == "csv" && s.Kind == KindExport
+	}})
+	if err != nil || r.stopped != nil || r.report.Recommendation.Setting != (Setting{4, "binary", 0, "zstd:1", 1_000_000}) && r.report.Recommendation.Setting.Transport != "csv" {
+		t.Errorf("a combination: %v, %+v", err, r.report.Recommendation)
+	}
+	// Short runs are warned of wherever the server is.
+	if r := swept(t, &model{wall: func(Setting) float64 { return 0.2 }, size: plain}); warned(r, "runs take less than half a second") != 1 || r.Server.Local {
+		t.Errorf("short runs: %q", r.Warnings)
+	}
 }
 
 func TestRecommendation(t *testing.T) {
@@ -376,13 +438,13 @@ func TestEmpty(t *testing.T) {
 	}
 }
 
-// A run that fails or is cancelled ends the bench, with nothing left (benchConfig looks).
+// Where every run fails or one is cancelled the bench ends, with nothing left (benchConfig looks).
 func TestFailure(t *testing.T) {
 	conn := database(t, 3000)
 	cfg := benchConfig(t, conn, export.Job{Table: "t"})
 	broken, runs := errors.New("broken"), 0
 	cfg.Measure = func(ctx context.Context, s Spec) (Outcome, error) {
-		if runs++; runs == 5 {
+		if runs++; runs >= 5 {
 			if err := os.WriteFile(filepath.Join(s.Dir, "half"), nil, 0o600); err != nil {
 				t.Error(err)
 			}
@@ -390,8 +452,8 @@ func TestFailure(t *testing.T) {
 		}
 		return Measure(ctx, conn, s)
 	}
-	if _, err := Run(t.Context(), cfg); !errors.Is(err, broken) {
-		t.Errorf("got %v", err)
+	if _, err := Run(t.Context(), cfg); !errors.Is(err, broken) || runs > 4+failures+1 {
+		t.Errorf("got %v after %d runs", err, runs)
 	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cfg.Measure = func(ctx context.Context, s Spec) (Outcome, error) {

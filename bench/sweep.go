@@ -136,8 +136,11 @@ func (s Setting) YAML() string {
 // margin is what counts as a difference: what is better by less is as good.
 const margin = 0.03
 
-// ratio compares a series with the base's, round by round.
-func ratio(s, base *Series) FactorValue {
+// ratio compares a series with the base's, round by round. It can't where they have no round in common.
+func ratio(s, base *Series) (_ FactorValue, ok bool) {
+	if !ran(s) || !ran(base) {
+		return FactorValue{}, false
+	}
 	var walls []float64
 	for _, r := range s.Runs {
 		for _, b := range base.Runs {
@@ -151,7 +154,13 @@ func ratio(s, base *Series) FactorValue {
 		v.Size = float64(s.Output) / float64(base.Output)
 	}
 	v.Score = v.Wall * v.Size
-	return v
+	return v, len(walls) > 0
+}
+
+// score is ratio's, of series that can be compared.
+func score(s, base *Series) float64 {
+	v, _ := ratio(s, base)
+	return v.Score
 }
 
 // judge finds the best value of each factor among the series of exports, and the combination of them.
@@ -160,36 +169,42 @@ func (w *Sweep) judge(base Setting, find func(Setting) *Series) ([]Factor, Setti
 	var out []Factor
 	for _, f := range factors {
 		fac := Factor{Flag: f.flag}
+		var settings []Setting // of fac.Values: those that were measured
 		least := 0
 		for i := range f.len(w) {
 			s := base
 			f.set(&s, w, i)
-			v := ratio(find(s), find(base))
+			v, ok := ratio(find(s), find(base))
+			if !ok {
+				continue
+			}
 			v.Value = f.text(s)
-			fac.Values = append(fac.Values, v)
+			fac.Values, settings = append(fac.Values, v), append(settings, s)
 			if v.Score < fac.Values[least].Score {
-				least = i
+				least = len(fac.Values) - 1
 			}
 		}
 		limit := fac.Values[least].Score * (1 + margin)
 		best := least
 		for i, v := range fac.Values {
-			s, t := base, base
-			f.set(&s, w, i)
-			f.set(&t, w, best)
 			if v.Score > limit {
 				continue
 			}
 			if f.flag == "parallel" { // fewer connections are as good
-				if s.Parallel < t.Parallel {
+				if settings[i].Parallel < settings[best].Parallel {
 					best = i
 				}
-			} else if s == base {
+			} else if settings[i] == base {
 				best = i
 			}
 		}
-		f.set(&combined, w, best)
 		fac.Best = fac.Values[best].Value
+		for i := range f.len(w) {
+			s := base
+			if f.set(&s, w, i); s == settings[best] {
+				f.set(&combined, w, i)
+			}
+		}
 		out = append(out, fac)
 	}
 	return out, combined

@@ -403,10 +403,15 @@ func (o *benchOptions) bench(ctx context.Context, a *app, f *flags) error {
 	if other, ok := errors.AsType[*bench.ChangedError](err); ok {
 		return &hinted{other, codeVerify, "measure what stays as it is for as long: a smaller --sample, an older partition, fewer --rounds"}
 	}
-	if err != nil {
+	if report == nil {
 		return err
 	}
-	return o.tell(a, report)
+	if terr := o.tell(a, report); err == nil {
+		err = terr
+	} else if terr != nil { // the bench's own error is what it ends with
+		fmt.Fprintln(a.Stderr, strings.Join(describe(terr), "\n"))
+	}
+	return err
 }
 
 // tell prints the table and writes the reports, each whatever becomes of the others: what took so long to measure is not to be lost.
