@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -45,9 +46,17 @@ type Config struct {
 }
 
 // EmptyError is a source without rows, of which nothing can be measured.
-type EmptyError struct{ Source string }
+type EmptyError struct {
+	Source string
+	Sample string // the part that was read, "" for all
+}
 
-func (e *EmptyError) Error() string { return e.Source + " has no rows: there is nothing to measure" }
+func (e *EmptyError) Error() string {
+	if e.Sample != "" {
+		return fmt.Sprintf("the sample of %s (%s) has no rows: there is nothing to measure", e.Source, e.Sample)
+	}
+	return e.Source + " has no rows: there is nothing to measure"
+}
 
 // SampleError is a sample that was asked for and can't be taken.
 type SampleError struct{ Source, Why string }
@@ -83,9 +92,10 @@ type run struct {
 	blocks  map[uint32]int64  // of the sample
 	floors  map[*Series]int64 // what each floor's first run copied
 	series  []*Series
-	stopped error // what ended the bench before its time
-	bytes   int64 // of the base's file
-	least   int64 // rows that an export read
+	split   string // how the sample is cut with the base settings
+	stopped error  // what ended the bench before its time
+	bytes   int64  // of the base's file
+	least   int64  // rows that an export read
 	most    int64
 	socket  bool // the base's connections were Outcome.Socket
 }
@@ -131,7 +141,8 @@ func (r *run) sampled() bool { return r.report.Sample.Pages > 0 }
 // look asks the server what there is, and decides on the sample.
 func (r *run) look(ctx context.Context) error {
 	cfg := r.cfg.Export
-	cfg.Parallel, cfg.ChunkBytes, cfg.Transport = r.report.Base.Parallel, r.report.Base.ChunkBytes, transports[r.report.Base.Transport]
+	// With the most connections: a plan may have more chunks for more of them.
+	cfg.Parallel, cfg.ChunkBytes, cfg.Transport = slices.Max(r.cfg.Sweep.Parallel), r.report.Base.ChunkBytes, transports[r.report.Base.Transport]
 	cfg.Jobs = slices.Clone(cfg.Jobs)
 	cfg.Jobs[0].Out, cfg.Jobs[0].RowGroupRows = "", r.report.Base.RowGroupRows
 	whole, err := export.DryRun(ctx, cfg)
@@ -163,28 +174,91 @@ func (r *run) look(ctx context.Context) error {
 		return err
 	}
 	s := sample.Jobs[0]
+	if s.Sampled && s.Pages == 0 {
+		return &EmptyError{Source: name}
+	}
+	if s.Sampled {
+		r.blocks = s.Blocks
+		r.report.Sample = Sample{Part: part, Pages: s.Pages, Bytes: s.HeapBytes + s.ToastBytes}
+	} else {
+		if r.cfg.Asked && part < 1 {
+			return &SampleError{name, j.Split}
+		}
+		r.warn("no sample can be taken of it, every run reads it whole (%s)", j.Split)
+		r.report.Sample = Sample{Part: 1, Bytes: j.HeapBytes + j.ToastBytes}
+	}
+	if err := r.narrow(ctx, cfg, s); err != nil {
+		return err
+	}
+	if s.Sampled {
+		r.report.Source.Split = r.split
+	}
 	most := slices.Max(r.cfg.Sweep.Parallel)
 	if free := whole.FreeConnections; free >= 0 && free < most+2 {
 		r.warn("the server has %s free, fewer than %d connections and those beside them need", plural(free, "connection"), most)
 	}
-	if s.Sampled && s.Pages == 0 {
-		return &EmptyError{name}
+	return nil
+}
+
+// narrow leaves out of the sweep what would be the same run as another one: connections without a chunk, and chunk sizes that cut the sample in
+// the same way. Of such runs the quickest is so by chance. cfg is that of the plan, which is for the most connections.
+func (r *run) narrow(ctx context.Context, cfg export.Config, plan export.JobPlan) error {
+	w := &r.cfg.Sweep
+	most, out := 0, []string{} // the fewest connections that there is a chunk for each of, or more
+	for _, n := range slices.Sorted(slices.Values(w.Parallel)) {
+		if most == 0 || most < len(plan.Chunks) {
+			most = n
+		} else {
+			out = append(out, strconv.Itoa(n))
+		}
 	}
-	if s.Sampled {
-		r.report.Source.Split, r.blocks = s.Split, s.Blocks
-		r.report.Sample = Sample{Part: part, Pages: s.Pages, Bytes: s.HeapBytes + s.ToastBytes}
-		return nil
+	w.Parallel = slices.DeleteFunc(slices.Clone(w.Parallel), func(n int) bool { return n > most })
+	if len(out) > 0 {
+		r.warn("--parallel %s left out: the sample has %s", strings.Join(out, ","), plural(len(plan.Chunks), "chunk"))
 	}
-	if r.cfg.Asked && part < 1 {
-		return &SampleError{name, j.Split}
+	r.cfg.Base.Parallel = min(r.cfg.Base.Parallel, most)
+	r.report.Base = w.base(r.cfg.Base)
+
+	cfg.Parallel, out = r.report.Base.Parallel, nil
+	var plans [][]export.ChunkPlan
+	var kept []int64
+	// The base's first, which stays.
+	for _, size := range append([]int64{r.report.Base.ChunkBytes}, w.ChunkBytes...) {
+		if slices.Contains(kept, size) {
+			continue
+		}
+		cfg.ChunkBytes = size
+		again, err := export.DryRun(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		chunks := again.Jobs[0].Chunks
+		if slices.ContainsFunc(plans, func(p []export.ChunkPlan) bool { return slices.Equal(p, chunks) }) {
+			out = append(out, chunkText(size))
+			continue
+		}
+		if len(plans) == 0 {
+			plan, r.split = again.Jobs[0], again.Jobs[0].Split
+		}
+		plans, kept = append(plans, chunks), append(kept, size)
 	}
-	r.warn("no sample can be taken of it, every run reads it whole (%s)", j.Split)
-	r.report.Sample = Sample{Part: 1, Bytes: j.HeapBytes + j.ToastBytes}
+	w.ChunkBytes = slices.DeleteFunc(slices.Clone(w.ChunkBytes), func(n int64) bool { return !slices.Contains(kept, n) })
+	if len(out) > 0 {
+		r.warn("--chunk-size %s left out: the sample is cut as by another size", strings.Join(out, ","))
+	}
 	return nil
 }
 
 // oneLine is SQL in one line.
 func oneLine(sql string) string { return strings.Join(strings.Fields(sql), " ") }
+
+// pages is a number of pages for people.
+func pages(n int64) string {
+	if n == 1 {
+		return "1 page"
+	}
+	return humanize.Comma(n) + " pages"
+}
 
 func (r *run) warn(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
@@ -245,7 +319,11 @@ func (r *run) sweep(ctx context.Context) error {
 		return err
 	}
 	if first.Rows == 0 {
-		return &EmptyError{r.report.Source.Name}
+		empty := &EmptyError{Source: r.report.Source.Name}
+		if s := r.report.Sample; s.Pages < r.report.Source.Pages && r.sampled() {
+			empty.Sample = fmt.Sprintf("the first %s of %s", humanize.Comma(s.Pages), pages(r.report.Source.Pages))
+		}
+		return empty
 	}
 	r.report.Sample.Rows, r.bytes = first.Rows, first.Output
 	r.least, r.most, r.floors = first.Rows, first.Rows, map[*Series]int64{}

@@ -430,6 +430,12 @@ func TestWhole(t *testing.T) {
 }
 
 func TestEmpty(t *testing.T) {
+	// The rows are behind the sample.
+	behind := benchConfig(t, database(t, 10_000), export.Job{Table: "t", Where: "id > 9000"})
+	behind.Part, behind.Asked = 0.01, true
+	if _, err := Run(t.Context(), behind); !strings.HasPrefix(fmt.Sprint(err), "the sample of public.t (the first 3 of ") || !strings.HasSuffix(fmt.Sprint(err), " pages) has no rows: there is nothing to measure") {
+		t.Errorf("got %v", err)
+	}
 	conn := database(t, 0)
 	for _, job := range []export.Job{{Table: "t"}, {Table: "v"}, {SQL: "SELECT 1 AS x WHERE false"}} {
 		if _, err := Run(t.Context(), benchConfig(t, conn, job)); !errors.As(err, new(*EmptyError)) {
@@ -655,5 +661,66 @@ func TestWithoutActivity(t *testing.T) {
 	r, err := Run(t.Context(), cfg)
 	if err != nil || r.Sample.Rows != 1000 || r.Series[0].Waits.seen() != 0 {
 		t.Errorf("got %+v, %v", r, err)
+	}
+}
+
+// What would be the same run as another one is not measured: connections without chunks, and chunk sizes that cut in the same way.
+func TestNarrowed(t *testing.T) {
+	conn := database(t, 3000)
+	for _, c := range []struct {
+		job      export.Job
+		parallel []int
+		chunks   []int64
+		want     Setting
+		warned   []string
+	}{
+		{export.Job{Table: "v"}, []int{1}, []int64{0}, Setting{1, "binary", 0, "zstd:1", 1_000_000}, []string{"--parallel 2,64 left out: the sample has 1 chunk", "--chunk-size 8KiB,1GiB left out: the sample is cut as by another size"}},
+		// Nine chunks: two connections have enough to do, and of more it is those that are as many or more.
+		{export.Job{Table: "t"}, []int{1, 2, 64}, []int64{8 << 10, 64 << 10, 1 << 30}, Setting{2, "binary", 64 << 10, "zstd:1", 1_000_000}, []string{"--parallel 128 left out: the sample has 9 chunks", "--chunk-size 2GiB left out: the sample is cut as by another size"}},
+	} {
+		cfg := benchConfig(t, conn, c.job)
+		cfg.Sweep.Parallel, cfg.Sweep.ChunkBytes, cfg.Rounds = []int{1, 2, 64}, []int64{0, 8 << 10, 1 << 30}, 1
+		if c.job.Table == "t" {
+			cfg.Sweep.Parallel, cfg.Sweep.ChunkBytes = []int{1, 2, 64, 128}, []int64{64 << 10, 8 << 10, 1 << 30, 2 << 30}
+		}
+		cfg.Measure = func(_ context.Context, s Spec) (Outcome, error) {
+			return Outcome{Rows: 3000, Output: 1, Workers: 1, Wall: 1 / float64(s.Setting.Parallel), ClientCPU: 0.1}, nil
+		}
+		r, err := Run(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var parallel []int
+		var chunks []int64
+		for _, s := range r.Series {
+			if s.Kind == KindExport && !s.Confirms {
+				parallel, chunks = append(parallel, s.Setting.Parallel), append(chunks, s.Setting.ChunkBytes)
+			}
+		}
+		slices.Sort(parallel)
+		slices.Sort(chunks)
+		parallel, chunks = slices.Compact(parallel), slices.Compact(chunks)
+		if !slices.Equal(parallel, c.parallel) || !slices.Equal(chunks, c.chunks) || r.Base != c.want || c.job.Table == "v" && r.Recommendation.Setting != c.want {
+			t.Errorf("%+v: parallel %v, chunks %v, base %v", c.job, parallel, chunks, r.Base)
+		}
+		for _, w := range c.warned {
+			if !slices.Contains(r.Warnings, w) {
+				t.Errorf("%+v: lacks %q: %q", c.job, w, r.Warnings)
+			}
+		}
+	}
+}
+
+func TestSampleText(t *testing.T) {
+	r := &Report{Sample: Sample{Part: 1e-6, Pages: 1, Bytes: 8192, Rows: 1}, Source: Source{Pages: 2273}}
+	if got := r.sampleText(); got != "0.044 % of the blocks, 1 of 2,273 pages, 8.2 kB, 1 row" {
+		t.Errorf("got %s", got)
+	}
+	if got := (&Report{Sample: Sample{Rows: 1}}).sampleText(); got != "all of it, 1 row" {
+		t.Errorf("got %s", got)
+	}
+	page, err := (&Report{Rounds: 1, Machine: Machine{Cores: 1}}).HTML()
+	if err != nil || !strings.Contains(string(page), "1 core,") || !strings.Contains(string(page), "1 round,") {
+		t.Errorf("%v: %s", err, page[:2000])
 	}
 }

@@ -48,7 +48,7 @@ func (r *Report) HTML() ([]byte, error) {
 	b.WriteString(HTMLStart)
 	err := page.Execute(&b, map[string]any{
 		"Report": r, "Charts": r.charts(), "Table": r.rows(), "Sample": r.sampleText(), "Selection": r.selection(), "ChartJS": template.JS(chartJS),
-		"Percent": percent, "Started": r.Started.Format("2006-01-02 15:04 MST"),
+		"Percent": percent, "Cores": plural(r.Machine.Cores, "core"), "Rounds": plural(r.Rounds, "round"), "Started": r.Started.Format("2006-01-02 15:04 MST"),
 	})
 	return b.Bytes(), err
 }

@@ -62,10 +62,17 @@ func (r *Report) selection() string {
 
 func (r *Report) sampleText() string {
 	if r.Sample.Pages == 0 {
-		return fmt.Sprintf("all of it, %s rows", humanize.Comma(r.Sample.Rows))
+		return "all of it, " + rowsText(r.Sample.Rows)
 	}
-	return fmt.Sprintf("%.3g %% of the blocks, %s of %s pages, %s, %s rows", 100*r.Sample.Part, humanize.Comma(r.Sample.Pages), humanize.Comma(r.Source.Pages),
-		humanize.Bytes(uint64(r.Sample.Bytes)), humanize.Comma(r.Sample.Rows))
+	return fmt.Sprintf("%.3g %% of the blocks, %s of %s, %s, %s", 100*float64(r.Sample.Pages)/float64(max(r.Source.Pages, 1)), humanize.Comma(r.Sample.Pages), pages(r.Source.Pages),
+		humanize.Bytes(uint64(r.Sample.Bytes)), rowsText(r.Sample.Rows))
+}
+
+func rowsText(n int64) string {
+	if n == 1 {
+		return "1 row"
+	}
+	return humanize.Comma(n) + " rows"
 }
 
 // rows are the series as a table, with its head.

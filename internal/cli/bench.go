@@ -395,7 +395,11 @@ func (o *benchOptions) bench(ctx context.Context, a *app, f *flags) error {
 	}
 	report, err := bench.Run(ctx, c)
 	if empty, ok := errors.AsType[*bench.EmptyError](err); ok {
-		return &hinted{empty, codeFailed, ""}
+		hint := ""
+		if empty.Sample != "" {
+			hint = "a larger --sample or --rows: it begins with the first block"
+		}
+		return &hinted{empty, codeFailed, hint}
 	}
 	if whole, ok := errors.AsType[*bench.SampleError](err); ok {
 		return &hinted{whole, codeUsage, "without --sample and --rows every run reads it whole"}

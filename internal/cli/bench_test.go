@@ -51,13 +51,13 @@ func TestBench(t *testing.T) {
 	pgtest.NoLeftovers(t, temp)
 	pgtest.NoLeftovers(t, out, "r.json", "r.html", "r.txt")
 	at := func(name string) string { return filepath.Join(out, name) }
-	got := call(t, nil, "bench", "--dsn", dsn, "--table", "public.obs", "--sample", "50%", "--parallel", "1,2", "--transport", "binary", "--chunk-size", "auto,1MiB",
+	got := call(t, nil, "bench", "--dsn", dsn, "--table", "public.obs", "--sample", "50%", "--parallel", "1,2", "--transport", "binary", "--chunk-size", "auto,256KiB",
 		"--compression", "zstd,snappy", "--row-group-size", "1000000", "--rounds", "2", "--seed", "7", "--temp-dir", temp, "--memory", "64MB",
 		"--json", at("r.json"), "--html", at("r.html"), "--go-bench", at("r.txt"))
 	if got.code != 0 {
 		t.Fatalf("got %+v", got)
 	}
-	for _, want := range []string{"public.obs (table, 3 columns)", "sample: 50 % of the blocks", "(--seed 7)", "export (base)", "floor ", "decode ", "encode ", "write ", "\nBottleneck: ", "\nRecommended:\n", "  --parallel "} {
+	for _, want := range []string{"public.obs (table, 3 columns)", "sample: 50.1 % of the blocks, 358 of 715 pages", "(--seed 7)", "export (base)", "floor ", "decode ", "encode ", "write ", "\nBottleneck: ", "\nRecommended:\n", "  --parallel "} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("lacks %q:\n%s", want, got.stdout)
 		}
@@ -110,7 +110,7 @@ func TestBench(t *testing.T) {
 		t.Errorf("the page lacks the flags: %v", err)
 	}
 	lines, err := os.ReadFile(at("r.txt"))
-	if err != nil || strings.Count(string(lines), "\nBenchmark") < 2*(4+2+1+2+1) {
+	if err != nil || strings.Count(string(lines), "\nBenchmark") < 2*(4+3+1+2+1) {
 		t.Errorf("%v:\n%s", err, lines)
 	}
 
