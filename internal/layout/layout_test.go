@@ -92,7 +92,7 @@ var rules = map[string]rule{
 	},
 	"internal/layout": {why: "it reads the others as text"},
 	"bench": {
-		may:      []string{"internal/export", "parquetw"},
+		may:      []string{"internal/export", "parquetw", "typemap"},
 		why:      "it measures the one pipeline there is, and has no copy of its own",
 		testsMay: []string{"internal/pgtest"},
 	},
