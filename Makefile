@@ -21,6 +21,8 @@ FUZZTIME ?= 1m
 SOAKTIME ?= 10m
 DEMOFLAGS ?=
 BENCHFLAGS ?=
+BENCHROWS ?= 1000000
+BENCHROUNDS ?= 5
 
 .DEFAULT_GOAL := help
 
@@ -69,12 +71,12 @@ soak: setup ## run the tests named TestSoak… for SOAKTIME (10m) each, with the
 	FAST_EXPORT_SOAK=$(SOAKTIME) FAST_EXPORT_PG_MAJORS="$(MAJORS)" $(GO) run ./internal/tools/gotest -race -timeout 0 -count 1 -run '^TestSoak' ./...
 
 .PHONY: bench
-bench: build ## measure against today's way, other tools and the floor, then by fast-export bench (BENCHFLAGS, as --rounds 3)
+bench: build ## measure against today's way, other tools and the floor, then by fast-export bench (BENCHROWS, BENCHROUNDS; BENCHFLAGS goes to bench/peers/peers.py)
 	@test -x "$(FAST_EXPORT_CACHE)/venv-bench/bin/python" || $(PYTHON) -m venv "$(FAST_EXPORT_CACHE)/venv-bench"
 	@"$(FAST_EXPORT_CACHE)/venv-bench/bin/pip" install --quiet --disable-pip-version-check -r bench/peers/requirements.txt
 	@test -x "$(FAST_EXPORT_CACHE)/cargo/bin/pg2parquet" || { command -v cargo >/dev/null && cargo install --quiet --locked --root "$(FAST_EXPORT_CACHE)/cargo" $(PG2PARQUET); } \
 		|| echo "no cargo, or no crates.io: pg2parquet is left out" >&2
-	PATH="$(FAST_EXPORT_CACHE)/cargo/bin:$$PATH" $(GO) run ./internal/tools/peers -python "$(FAST_EXPORT_CACHE)/venv-bench/bin/python" -- $(BENCHFLAGS)
+	PATH="$(FAST_EXPORT_CACHE)/cargo/bin:$$PATH" $(GO) run ./internal/tools/peers -python "$(FAST_EXPORT_CACHE)/venv-bench/bin/python" -rows "$(BENCHROWS)" -rounds "$(BENCHROUNDS)" -- $(BENCHFLAGS)
 
 .PHONY: bench-butler
 bench-butler: build setup ## measure fast-export butler against the Python way (BENCHFLAGS, as --rounds 3); 4 GB in the cache

@@ -1,13 +1,14 @@
 // Peers measures fast-export beside other tools: it starts a throwaway Postgres with the benchmark's tables and runs
 // bench/peers/peers.py on it, a table at a time, and then fast-export's own bench.
 //
-//	go run ./internal/tools/peers -python .cache/venv-bench/bin/python -rows 1000000 -- --rounds 5
+//	go run ./internal/tools/peers -python .cache/venv-bench/bin/python -rows 1000000 -rounds 5 -- --only fast-export duckdb
 //
 // What stands behind -- goes to peers.py.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -37,6 +38,7 @@ func run(ctx context.Context) (err error) {
 	rows := flag.Int64("rows", 1_000_000, "rows of obs_sbn; dia_source has half as many again")
 	tables := flag.String("tables", "obs_sbn,dia_source", "tables to measure")
 	dsn := flag.String("dsn", "", "a server that has the tables, in place of a throwaway one")
+	rounds := flag.Int("rounds", 5, "how often each way and each run of the bench is done")
 	flag.Parse()
 
 	if *dsn == "" {
@@ -60,22 +62,25 @@ func run(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	var failed error
 	for _, table := range strings.Split(*tables, ",") {
 		key := "id"
 		if table == "dia_source" {
 			key = `"diaSourceId"`
 		}
-		args := append([]string{"bench/peers/peers.py", "--dsn", *dsn, "--table", table, "--key", key, "--fast-export", *binary}, flag.Args()...)
-		if err := call(ctx, *python, args...); err != nil {
-			return fmt.Errorf("bench/peers/peers.py: %w", err)
+		args := append([]string{"bench/peers/peers.py", "--dsn", *dsn, "--table", table, "--key", key, "--fast-export", *binary, "--rounds", fmt.Sprint(*rounds)}, flag.Args()...)
+		if perr := call(ctx, *python, args...); ctx.Err() != nil {
+			return context.Cause(ctx)
+		} else if perr != nil { // a way failed: the other tables and the bench go on
+			failed = errors.Join(failed, fmt.Errorf("bench/peers/peers.py --table %s: %w", table, perr))
 		}
 	}
 	for _, table := range strings.Split(*tables, ",") {
-		if err := call(ctx, *binary, "bench", "--dsn", *dsn, "--table", table); err != nil {
-			return fmt.Errorf("%s bench: %w", *binary, err)
+		if err := call(ctx, *binary, "bench", "--dsn", *dsn, "--table", table, "--rounds", fmt.Sprint(*rounds)); err != nil {
+			return errors.Join(failed, fmt.Errorf("%s bench: %w", *binary, err))
 		}
 	}
-	return nil
+	return failed
 }
 
 // call runs a program, which a signal ends in order.
