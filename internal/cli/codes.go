@@ -32,7 +32,7 @@ var exitCodes = []struct {
 	{codeSnapshot, "no snapshot, or it was lost", "The snapshot given can't be adopted, the slot can't be made, a table was rewritten between snapshot and lock, or no connection was left inside the snapshot."},
 	{codeValue, "a value, type or schema that can't be represented", "The message names column, row and value, and the option that lets it pass."},
 	{codeTarget, "output or temp space: it exists, is full or can't be written", "Checked before anything is read wherever it can be."},
-	{codeVerify, "what was read twice differs", "A chunk that was copied again after a lost connection did not begin as it had before."},
+	{codeVerify, "what was read twice differs", "A chunk that was copied again after a lost connection did not begin as it had before; or the runs of a bench read other rows, so that nothing can be told from them."},
 	{codeStatement, "the statement: not one that only gives rows, or the server refused or failed it", "Syntax errors, several statements, DML, a lock that was not given in time, and whatever the server raised while it ran."},
 	{codeRelation, "no such relation or column, or no permission", "Grants and row security included."},
 	{codeButler, "a Butler repository, collection or dataset can't be read", "A registry of an unknown kind or version, a name that is not there, a dataset that is gone, damaged or of another schema than the others: [butler.md](butler.md)."},
