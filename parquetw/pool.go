@@ -11,7 +11,7 @@ import (
 // Writers may share one; it is safe for concurrent use.
 type Pool struct {
 	pageMemory int64
-	reserve    int64               // of memory too, where temp space has no room
+	reserve    int64 // of memory too, where temp space has no room
 	tempFile   func() (*os.File, error)
 	charge     func(int64) bool // books temp space; nil: no limit
 	encoders   int
