@@ -89,8 +89,8 @@ type run struct {
 	report  *Report
 	spec    Spec // what runs have in common
 	dir     string
-	blocks  map[uint32]int64  // of the sample
-	floors  map[*Series]int64 // what each floor's first run copied
+	blocks  map[uint32]int64 // of the sample
+	copied  map[scan]int64   // what the first run of a kind copied from the server
 	series  []*Series
 	split   string // how the sample is cut with the base settings
 	stopped error  // what ended the bench before its time
@@ -105,7 +105,7 @@ type run struct {
 //
 // Errors: *EmptyError, *SampleError, *ChangedError, those of export.DryRun, those of Config.Measure.
 func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
-	r := &run{cfg: cfg, report: &Report{
+	r := &run{cfg: cfg, copied: map[scan]int64{}, report: &Report{
 		Version: Version, FastExport: cfg.Export.Version, Commit: cfg.Commit, Go: cfg.Go, Started: time.Now().UTC(),
 		Machine: Machine{runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0)}, Rounds: cfg.Rounds, Seed: cfg.Seed, Cache: "warm", Warnings: []string{},
 	}}
@@ -326,7 +326,7 @@ func (r *run) sweep(ctx context.Context) error {
 		return empty
 	}
 	r.report.Sample.Rows, r.bytes = first.Rows, first.Output
-	r.least, r.most, r.floors = first.Rows, first.Rows, map[*Series]int64{}
+	r.least, r.most = first.Rows, first.Rows
 	if err := r.rounds(ctx, r.series, 0, r.cfg.Rounds); err != nil {
 		return err
 	}
@@ -504,30 +504,44 @@ func (r *run) measure(ctx context.Context, s *Series) (Outcome, error) {
 	return o, errors.Join(err, empty(r.dir))
 }
 
-// same finds out whether a run read what the others did: an export as many rows as the first one, a floor as many bytes as the first one of
-// its kind and setting.
+// scan is what decides what comes from the server, of an export and of a floor alike.
+type scan struct {
+	transport  string
+	parallel   int
+	chunkBytes int64
+}
+
+// same finds out whether a run read what the others did: an export as many rows as the first one, and exports and floors as many bytes as
+// the first one with the same COPYs.
 func (r *run) same(s *Series, o Outcome) error {
-	was, came, unit := r.report.Sample.Rows, o.Rows, "rows"
+	differ := func(was, came int64, unit string) error {
+		if math.Abs(float64(came-was)) > changed*float64(was) {
+			return &ChangedError{r.report.Source.Name, unit, was, came}
+		}
+		return nil
+	}
 	switch s.Kind {
 	case KindExport:
-		if was == 0 { // the first run
-			return nil
+		if was := r.report.Sample.Rows; was > 0 { // not the first run
+			if err := differ(was, o.Rows, "rows"); err != nil {
+				return err
+			}
+			r.least, r.most = min(r.least, o.Rows), max(r.most, o.Rows)
 		}
 	case KindFloor:
-		if _, ok := r.floors[s]; !ok {
-			r.floors[s] = o.Copied
-		}
-		was, came, unit = r.floors[s], o.Copied, "bytes"
 	default:
 		return nil
 	}
-	if math.Abs(float64(came-was)) > changed*float64(was) {
-		return &ChangedError{r.report.Source.Name, unit, was, came}
+	if o.Redone > 0 { // some came twice
+		return nil
 	}
-	if s.Kind == KindExport {
-		r.least, r.most = min(r.least, came), max(r.most, came)
+	key := scan{s.Setting.Transport, s.Setting.Parallel, s.Setting.ChunkBytes}
+	was, ok := r.copied[key]
+	if !ok {
+		r.copied[key] = o.Copied
+		return nil
 	}
-	return nil
+	return differ(was, o.Copied, "bytes")
 }
 
 // empty removes what is in a directory.
@@ -578,5 +592,8 @@ func (r *run) summarise(s *Series, outcomes []Outcome) {
 	}
 	if s.Kind == KindExport && s.Setting == r.report.Base && !s.Confirms {
 		r.report.Server.Local, r.socket = local, socket
+	}
+	if server && s.Workers > 0 && s.Workers < s.Setting.Parallel {
+		r.warn("%s of %s had %d connections, not %d: the server let in no more, or there are no more chunks", s.Kind, s.Setting, s.Workers, s.Setting.Parallel)
 	}
 }

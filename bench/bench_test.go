@@ -155,6 +155,7 @@ func trySweep(t *testing.T, m *model) (*run, error) {
 	t.Helper()
 	dir := t.TempDir()
 	r := &run{
+		copied: map[scan]int64{},
 		cfg:    Config{Sweep: sweep, Rounds: 5, Seed: 7, Measure: m.measure, Say: func(string) {}},
 		report: &Report{Base: defaults, Machine: Machine{Cores: 4}, Rounds: 5, Seed: 7, Sample: Sample{Part: 0.1, Pages: 5, Bytes: 40960}, Warnings: []string{}}, dir: dir, spec: Spec{Dir: dir},
 	}
@@ -594,6 +595,30 @@ func TestChanged(t *testing.T) {
 		case c.part < 1 && strings.Contains(strings.Join(r.Warnings, "\n"), "it changes while"): // at 1 the last block may have had room
 			t.Errorf("%s: warnings %q", c.name, r.Warnings)
 		}
+	}
+}
+
+// A change that floors alone see ends the bench too, also where each is measured once.
+func TestChangedForAFloor(t *testing.T) {
+	conn := database(t, 10_000)
+	cfg := benchConfig(t, conn, export.Job{Table: "t"})
+	cfg.Sweep, cfg.Rounds = Sweep{[]int{1}, []string{"binary"}, []int64{0}, []string{"zstd:1"}, []int64{1_000_000}}, 1
+	cfg.Measure = func(ctx context.Context, s Spec) (Outcome, error) {
+		if s.Kind == KindFloor {
+			own, err := pgx.ConnectConfig(ctx, conn)
+			if err != nil {
+				return Outcome{}, err
+			}
+			defer own.Close(ctx)
+			if _, err := own.Exec(ctx, "DELETE FROM t WHERE id > 1000"); err != nil {
+				return Outcome{}, err
+			}
+		}
+		return Measure(ctx, conn, s)
+	}
+	_, err := Run(t.Context(), cfg)
+	if c, ok := errors.AsType[*ChangedError](err); !ok || c.Came > c.Was/5 {
+		t.Errorf("got %v", err)
 	}
 }
 

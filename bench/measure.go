@@ -46,6 +46,7 @@ type Outcome struct {
 	Output    int64   `json:"output"`
 	Temp      int64   `json:"temp"`
 	Workers   int     `json:"workers"`
+	Redone    int     `json:"redone"`     // chunks whose rows came twice
 	Wall      float64 `json:"wall"`       // s
 	ClientCPU float64 `json:"client_cpu"` // s
 	ServerCPU float64 `json:"server_cpu"` // s, if Local
@@ -93,6 +94,7 @@ func Measure(ctx context.Context, conn *pgx.ConnConfig, spec Spec) (Outcome, err
 			if res, err = export.Run(ctx, cfg); err == nil {
 				f := res.Files[0]
 				o.Rows, o.Output, o.Copied, o.Temp, o.Workers, o.Wall = f.Rows, f.Bytes, res.CopyBytes, res.TempBytes, res.Workers, res.Elapsed.Seconds()
+				o.Redone = res.Redone
 			}
 		} else {
 			var res *export.FloorResult
