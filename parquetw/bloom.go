@@ -28,7 +28,13 @@ type bloom struct {
 	most  int64    // values that a row group may have
 	words []uint32 // of the size made for them; a folded filter is its beginning
 	added int      // values that changed it: about as many as are distinct
+
+	// Where nobody knows how many values will come, their hashes wait here until the filter's size is known, or until there are maxEarly:
+	// small row groups of lists must not cost a filter of maxBloomBytes each. Nil otherwise.
+	early []uint64
 }
+
+const maxEarly = 1 << 20
 
 // bloomSalt are the odd constants of the format.
 var bloomSalt = [bloomBlock]uint32{
@@ -86,16 +92,44 @@ func (w *Writer) addBlooms(fields []arrow.Field) error {
 // begin empties the filter and makes it large enough for a row group.
 func (b *bloom) begin() {
 	b.added = 0
-	if n := bloomWords(b.most); len(b.words) != n {
+	if b.most == math.MaxInt64 {
+		b.words, b.early = nil, make([]uint64, 0, 64)
+		return
+	}
+	b.make(bloomWords(b.most))
+}
+
+func (b *bloom) make(n int) {
+	if len(b.words) != n {
 		b.words = make([]uint32, n)
 		return
 	}
 	clear(b.words)
 }
 
+// settle makes the filter of the hashes that wait, for so many values.
+func (b *bloom) settle(values int64) {
+	early := b.early
+	b.early = nil
+	b.make(bloomWords(values))
+	for _, h := range early {
+		b.addHash(h)
+	}
+}
+
 // add takes in a value: PLAIN, without a length.
 func (b *bloom) add(v []byte) {
 	h := xxhash.Sum64(v)
+	if b.early == nil {
+		b.addHash(h)
+		return
+	}
+	if b.early = append(b.early, h); len(b.early) == maxEarly {
+		b.settle(b.most)
+	}
+}
+
+func (b *bloom) addHash(h uint64) {
 	at := (h >> 32) * uint64(len(b.words)/bloomBlock) >> 32 * bloomBlock
 	block := (*[bloomBlock]uint32)(b.words[at:])
 	fresh := uint32(0)
@@ -149,6 +183,9 @@ func tooFull(words []uint32) bool {
 // store puts the folded filter, behind its header, into a row group's store, unless it is too full.
 // Source: struct BloomFilterHeader in parquet.thrift
 func (b *bloom) store(s *scratch, g *rowGroup) (page, error) {
+	if b.early != nil {
+		b.settle(int64(len(b.early)))
+	}
 	words := b.folded()
 	if tooFull(words) {
 		return page{}, nil

@@ -485,7 +485,7 @@ func (e *leafEncoder) endChunk(s *scratch, g *rowGroup) error {
 func (e *leafEncoder) memory() int64 {
 	n := int64(cap(e.valid)+cap(e.def)+cap(e.rep)+cap(e.raw)+4*cap(e.indices)) + e.dict.held()
 	if e.bloom != nil {
-		n += int64(4 * cap(e.bloom.words))
+		n += int64(4*cap(e.bloom.words) + 8*cap(e.bloom.early))
 	}
 	return n
 }
