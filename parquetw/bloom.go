@@ -96,10 +96,11 @@ func (b *bloom) begin() {
 		b.words, b.early = nil, make([]uint64, 0, 64)
 		return
 	}
-	b.make(bloomWords(b.most))
+	b.resize(bloomWords(b.most))
 }
 
-func (b *bloom) make(n int) {
+// resize empties the filter and gives it so many words.
+func (b *bloom) resize(n int) {
 	if len(b.words) != n {
 		b.words = make([]uint32, n)
 		return
@@ -111,7 +112,7 @@ func (b *bloom) make(n int) {
 func (b *bloom) settle(values int64) {
 	early := b.early
 	b.early = nil
-	b.make(bloomWords(values))
+	b.resize(bloomWords(values))
 	for _, h := range early {
 		b.addHash(h)
 	}

@@ -299,7 +299,7 @@ func (w *Writer) appendColumnMetadata(h *compact, i int, c *columnChunk, dictAt,
 // Source: struct FileMetaData in parquet.thrift
 func (w *Writer) writeFooter() error {
 	t := &w.tail
-	buf := make([]byte, blockBytes)
+	buf := w.block()
 	columnIndexAt := w.out.at
 	if err := t.columnIndex.copyTo(w.out.add, 0, t.columnIndex.size, buf); err != nil {
 		return err

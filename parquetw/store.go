@@ -52,27 +52,25 @@ func (s *store) append(parts ...[]byte) (int64, error) {
 }
 
 // copyTo hands the bytes [at, at+n), which have been appended, to write, in order and in pieces. buf, of blockBytes, is for those that come
-// from the temp file. Others may go on appending.
+// from the temp file or the last block. Others may go on appending.
 func (s *store) copyTo(write func([]byte) error, at, n int64, buf []byte) error {
 	for n > 0 {
 		in := at % blockBytes
 		k := min(n, blockBytes-in)
+		p := buf[:k]
 		s.mu.Lock()
 		i := int(at / blockBytes)
 		b := s.blocks[i]
-		if i == len(s.blocks)-1 { // it may be sealed at any time
-			copy(buf, b.mem[in:in+k])
+		last := i == len(s.blocks)-1
+		if last { // it may be sealed as soon as it is unlocked
+			copy(p, b.mem[in:])
 		}
-		open := i == len(s.blocks)-1
 		s.mu.Unlock()
-		var p []byte
 		switch {
-		case open:
-			p = buf[:k]
+		case last:
 		case b.mem != nil:
 			p = b.mem[in : in+k]
 		default:
-			p = buf[:k]
 			if err := s.pool.readBlock(b.slot, in, p); err != nil {
 				return err
 			}
