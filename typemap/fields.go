@@ -272,10 +272,8 @@ func (d *Decoder) slowBinary(i int, v []byte) error {
 		if err := d.nestedBinary(n, v, 0); err != nil {
 			return err
 		}
-	} else if err := d.scalarBinary(n, c, v); err != nil {
-		if err = d.orNull(n, c, err); err != nil {
-			return err
-		}
+	} else if err := d.orNull(n, c, d.scalarBinary(n, c, v)); err != nil {
+		return err
 	}
 	d.grown(d.held(i) - before)
 	return nil
@@ -303,16 +301,14 @@ func (d *Decoder) slowText(i int, v []byte) error {
 		if err := d.nestedText(n, v, 0); err != nil {
 			return err
 		}
-	} else if err := d.scalarText(n, c, v); err != nil {
-		if err = d.orNull(n, c, err); err != nil {
-			return err
-		}
+	} else if err := d.orNull(n, c, d.scalarText(n, c, v)); err != nil {
+		return err
 	}
 	d.grown(d.held(i) - before)
 	return nil
 }
 
-// orNull lets a value become NULL that an option makes one.
+// orNull lets a value become NULL that an option makes one. err is what became of writing it.
 func (d *Decoder) orNull(n *node, c *cursor, err error) error {
 	if err == errNull && n.nullable {
 		c.nulls |= d.bit

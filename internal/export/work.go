@@ -413,6 +413,13 @@ func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFun
 		case <-ctx.Done():
 		}
 	}
+	handBack := func() { // what is an orphan already
+		it.orphan = true
+		select {
+		case c.q.back <- it:
+		case <-ctx.Done():
+		}
+	}
 	for {
 		if it.j.failure() != nil {
 			c.forget()
@@ -444,11 +451,7 @@ func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFun
 			c.r.redone.Add(1)
 			c.r.warn(fmt.Sprintf("a connection waited for a lock in vain, chunk %d of %s goes to another: %s", it.chunk, it.j.Out, firstLine(err)))
 			it.j.spool.Chunk(it.chunk).Orphan()
-			it.orphan = true
-			select {
-			case c.q.back <- it:
-			case <-ctx.Done():
-			}
+			handBack()
 			return err
 		case !lost:
 			c.r.fail(it.j, c.locate(ctx, it, rows, err), cancel)
@@ -474,11 +477,7 @@ func (c *copying) do(ctx context.Context, it item, cancel context.CancelCauseFun
 		if errors.Is(rerr, snapshot.ErrLost) {
 			rerr = fmt.Errorf("%w; the last one ended with: %s", rerr, firstLine(err))
 		}
-		it.orphan = true
-		select {
-		case c.q.back <- it:
-		case <-ctx.Done():
-		}
+		handBack()
 		return rerr
 	}
 }
