@@ -89,8 +89,8 @@ type run struct {
 	report  *Report
 	spec    Spec // what runs have in common
 	dir     string
-	blocks  map[uint32]int64 // of the sample
-	copied  map[scan]int64   // what the first run of a kind copied from the server
+	blocks  map[uint32]int64  // of the sample
+	copied  map[Setting]int64 // what the first export or floor with such COPYs copied from the server, by its floor's setting
 	series  []*Series
 	split   string // how the sample is cut with the base settings
 	stopped error  // what ended the bench before its time
@@ -105,7 +105,7 @@ type run struct {
 //
 // Errors: *EmptyError, *SampleError, *ChangedError, those of export.DryRun, those of Config.Measure.
 func Run(ctx context.Context, cfg Config) (_ *Report, err error) {
-	r := &run{cfg: cfg, copied: map[scan]int64{}, report: &Report{
+	r := &run{cfg: cfg, copied: map[Setting]int64{}, report: &Report{
 		Version: Version, FastExport: cfg.Export.Version, Commit: cfg.Commit, Go: cfg.Go, Started: time.Now().UTC(),
 		Machine: Machine{runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0)}, Rounds: cfg.Rounds, Seed: cfg.Seed, Cache: "warm", Warnings: []string{},
 	}}
@@ -252,14 +252,6 @@ func (r *run) narrow(ctx context.Context, cfg export.Config, plan export.JobPlan
 // oneLine is SQL in one line.
 func oneLine(sql string) string { return strings.Join(strings.Fields(sql), " ") }
 
-// pages is a number of pages for people.
-func pages(n int64) string {
-	if n == 1 {
-		return "1 page"
-	}
-	return humanize.Comma(n) + " pages"
-}
-
 func (r *run) warn(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	r.report.Warnings = append(r.report.Warnings, text)
@@ -321,7 +313,7 @@ func (r *run) sweep(ctx context.Context) error {
 	if first.Rows == 0 {
 		empty := &EmptyError{Source: r.report.Source.Name}
 		if s := r.report.Sample; s.Pages < r.report.Source.Pages && r.sampled() {
-			empty.Sample = fmt.Sprintf("the first %s of %s", humanize.Comma(s.Pages), pages(r.report.Source.Pages))
+			empty.Sample = fmt.Sprintf("the first %s of %s", humanize.Comma(s.Pages), plural(r.report.Source.Pages, "page"))
 		}
 		return empty
 	}
@@ -504,13 +496,6 @@ func (r *run) measure(ctx context.Context, s *Series) (Outcome, error) {
 	return o, errors.Join(err, empty(r.dir))
 }
 
-// scan is what decides what comes from the server, of an export and of a floor alike.
-type scan struct {
-	transport  string
-	parallel   int
-	chunkBytes int64
-}
-
 // same finds out whether a run read what the others did: an export as many rows as the first one, and exports and floors as many bytes as
 // the first one with the same COPYs.
 func (r *run) same(s *Series, o Outcome) error {
@@ -535,7 +520,7 @@ func (r *run) same(s *Series, o Outcome) error {
 	if o.Redone > 0 { // some came twice
 		return nil
 	}
-	key := scan{s.Setting.Transport, s.Setting.Parallel, s.Setting.ChunkBytes}
+	key := r.floor(s.Setting)
 	was, ok := r.copied[key]
 	if !ok {
 		r.copied[key] = o.Copied

@@ -155,7 +155,7 @@ func trySweep(t *testing.T, m *model) (*run, error) {
 	t.Helper()
 	dir := t.TempDir()
 	r := &run{
-		copied: map[scan]int64{},
+		copied: map[Setting]int64{},
 		cfg:    Config{Sweep: sweep, Rounds: 5, Seed: 7, Measure: m.measure, Say: func(string) {}},
 		report: &Report{Base: defaults, Machine: Machine{Cores: 4}, Rounds: 5, Seed: 7, Sample: Sample{Part: 0.1, Pages: 5, Bytes: 40960}, Warnings: []string{}}, dir: dir, spec: Spec{Dir: dir},
 	}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/dustin/go-humanize"
 )
 
 // Load is what Judge judges by: an export with some settings and the floor with the same ones, medians over the rounds.
@@ -145,9 +147,10 @@ func Judge(l Load) Bottleneck {
 
 func percent(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) }
 
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
+// plural is a count with its noun.
+func plural[N int | int64](n N, noun string) string {
+	if n != 1 {
+		noun += "s"
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return humanize.Comma(int64(n)) + " " + noun
 }

@@ -62,17 +62,10 @@ func (r *Report) selection() string {
 
 func (r *Report) sampleText() string {
 	if r.Sample.Pages == 0 {
-		return "all of it, " + rowsText(r.Sample.Rows)
+		return "all of it, " + plural(r.Sample.Rows, "row")
 	}
-	return fmt.Sprintf("%.3g %% of the blocks, %s of %s, %s, %s", 100*float64(r.Sample.Pages)/float64(max(r.Source.Pages, 1)), humanize.Comma(r.Sample.Pages), pages(r.Source.Pages),
-		humanize.Bytes(uint64(r.Sample.Bytes)), rowsText(r.Sample.Rows))
-}
-
-func rowsText(n int64) string {
-	if n == 1 {
-		return "1 row"
-	}
-	return humanize.Comma(n) + " rows"
+	return fmt.Sprintf("%.3g %% of the blocks, %s of %s, %s, %s", 100*float64(r.Sample.Pages)/float64(max(r.Source.Pages, 1)), humanize.Comma(r.Sample.Pages), plural(r.Source.Pages, "page"),
+		humanize.Bytes(uint64(r.Sample.Bytes)), plural(r.Sample.Rows, "row"))
 }
 
 // rows are the series as a table, with its head.
