@@ -579,6 +579,6 @@ func (r *run) summarise(s *Series, outcomes []Outcome) {
 		r.report.Server.Local, r.socket = local, socket
 	}
 	if server && s.Workers > 0 && s.Workers < s.Setting.Parallel {
-		r.warn("%s of %s had %d connections, not %d: the server let in no more, or there are no more chunks", s.Kind, s.Setting, s.Workers, s.Setting.Parallel)
+		r.warn("%s of %s had %s, not %d: the server let in no more, or there are no more chunks", s.Kind, s.Setting, plural(s.Workers, "connection"), s.Setting.Parallel)
 	}
 }
