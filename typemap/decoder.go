@@ -3,6 +3,8 @@ package typemap
 import (
 	"errors"
 	"fmt"
+	"math"
+	"math/bits"
 
 	"fast-export/internal/column"
 )
@@ -26,14 +28,12 @@ type DecoderOptions struct {
 
 // cursor is the writing end of one leaf. It is small so that those of a wide row stay in the first-level cache.
 type cursor struct {
-	buf   []byte // the leaf's data, as long as there is room
-	n     int    // bytes used
-	kind  kind
-	nulls byte // which of the current eight rows are NULL
-	need  bool // a NULL is an error
-	deep  bool // the column is more than one leaf
-	look  bool // either: a NULL needs a look
-	raw   bool // text needs no check
+	buf  []byte // the leaf's data, as long as there is room
+	n    int    // bytes used
+	kind kind
+	need bool // a NULL is an error
+	deep bool // the column is more than one leaf
+	raw  bool // text needs no check
 }
 
 // grow makes room for n more bytes.
@@ -46,7 +46,7 @@ func (c *cursor) grow(n int) {
 // leafBuf is the writing end of a leaf that belongs to a nested column.
 type leafBuf struct {
 	cursor
-	bits     byte // of a flat leaf, in place of nulls: which of the current eight rows have a value
+	bits     byte // of a flat leaf: which of the current eight rows have a value
 	def, rep []byte
 	maxDef   uint8
 	maxRep   uint8
@@ -63,6 +63,10 @@ type Decoder struct {
 	valid [][]byte // validity bitmaps of the columns in cols
 	slim  []int    // columns that are one leaf
 	deep  []int    // leaves of the other columns
+	nulls []uint64 // a bit a field of the current 64 rows, row by row in whole words: it is NULL
+	words int      // of nulls a row
+	looks []uint64 // a bit a column, in one row's words: a NULL needs a look
+	made  []uint64 // likewise: an option has made the current row's value NULL
 
 	batch    *column.Batch
 	rows     int   // in the batch
@@ -94,8 +98,9 @@ func (p *Plan) NewDecoder(o DecoderOptions) *Decoder {
 	d := &Decoder{
 		plan: p, opt: o, strict: p.strict,
 		cols: make([]cursor, len(p.nodes)), leafs: make([]leafBuf, len(p.Leaves)), valid: make([][]byte, len(p.nodes)),
-		scratch: make([][]byte, p.ids), geo: make([]geoStats, len(p.geo.cols)),
+		scratch: make([][]byte, p.ids), geo: make([]geoStats, len(p.geo.cols)), words: (len(p.nodes) + 63) / 64,
 	}
+	d.nulls, d.looks, d.made = make([]uint64, 64*d.words), make([]uint64, d.words), make([]uint64, d.words)
 	for i, n := range p.nodes {
 		c := &d.cols[i]
 		c.kind, c.need, c.raw = n.kind, p.nnull[i], n.raw
@@ -105,7 +110,9 @@ func (p *Plan) NewDecoder(o DecoderOptions) *Decoder {
 		if p.Columns[i].csvForm == sendForm {
 			c.kind = kViaBinary
 		}
-		c.look = c.need || !n.scalar()
+		if c.need || !n.scalar() {
+			d.looks[i/64] |= 1 << (i % 64)
+		}
 		if n.scalar() {
 			d.slim = append(d.slim, i)
 			continue
@@ -214,10 +221,12 @@ func (d *Decoder) attach(b *column.Batch) error {
 		return errors.New("typemap: Next gave a batch for another schema")
 	}
 	d.batch, d.rows, d.bit, d.big = b, 0, 1, 0
+	clear(d.nulls)
+	clear(d.made)
 	for _, i := range d.slim {
 		buf := &b.Leaves[d.plan.nodes[i].leafLo]
 		c := &d.cols[i]
-		c.buf, c.n, c.nulls = buf.Data[:cap(buf.Data)], 0, 0
+		c.buf, c.n = buf.Data[:cap(buf.Data)], 0
 		d.valid[i] = buf.Valid[:0]
 	}
 	for _, l := range d.deep {
@@ -234,8 +243,11 @@ func (d *Decoder) attach(b *column.Batch) error {
 // detach closes the batch's buffers and lets go of it.
 func (d *Decoder) detach() *column.Batch {
 	b := d.batch
-	if d.rows&7 != 0 {
+	if d.rows%8 != 0 {
 		d.flushBits()
+	}
+	if d.rows%64 != 0 {
+		d.flushNulls()
 	}
 	b.Rows = d.rows
 	finish := func(l int, c *cursor, valid []byte) {
@@ -269,13 +281,73 @@ func (d *Decoder) detach() *column.Batch {
 	return b
 }
 
-// flushBits moves eight rows' validity into the bitmaps.
-func (d *Decoder) flushBits() {
-	present := byte(1<<((d.rows-1)&7+1) - 1) // rows that there are; past them bits are 0
-	for _, i := range d.slim {
-		d.valid[i] = append(d.valid[i], present&^d.cols[i].nulls)
-		d.cols[i].nulls = 0
+// setNulls makes the current row's fields from i on, n of them, NULL. What that means for some of them endRow looks at.
+func (d *Decoder) setNulls(i, n int) {
+	row := d.nulls[d.rows%64*d.words:]
+	for n > 0 {
+		k := min(n, 64-i%64)
+		row[i/64] |= math.MaxUint64 >> (64 - k) << (i % 64)
+		i += k
+		n -= k
 	}
+}
+
+// lookAtNulls deals with the row's NULLs that are more than a bit.
+func (d *Decoder) lookAtNulls() error {
+	row := d.nulls[d.rows%64*d.words:]
+	for w, looks := range d.looks {
+		m := row[w] & looks
+		if m == 0 {
+			continue
+		}
+		m &^= d.made[w]
+		for d.made[w] = 0; m != 0; m &= m - 1 {
+			i := w*64 + bits.TrailingZeros64(m)
+			if d.cols[i].need {
+				return d.nullError(i)
+			}
+			n := d.plan.nodes[i]
+			d.absent(n, n.def-1, 0)
+		}
+	}
+	return nil
+}
+
+// flushNulls moves the validity of up to 64 rows, the batch's last, into the bitmaps.
+func (d *Decoder) flushNulls() {
+	rows := (d.rows-1)%64 + 1
+	var m [64]uint64
+	for w := range d.words {
+		for r := range m {
+			m[r] = d.nulls[r*d.words+w]
+		}
+		transpose(&m)
+		for i := w * 64; i < min(w*64+64, len(d.cols)); i++ {
+			if d.cols[i].deep {
+				continue
+			}
+			present := ^m[i%64] & (math.MaxUint64 >> (64 - rows)) // past the rows bits are 0
+			valid := le.AppendUint64(d.valid[i], present)
+			d.valid[i] = valid[:len(valid)-(64-rows)/8]
+		}
+	}
+	clear(d.nulls)
+}
+
+// transpose makes bit j of word i bit i of word j. Source: Warren, Hacker's Delight, section 7-3.
+func transpose(m *[64]uint64) {
+	mask := uint64(math.MaxUint32)
+	for j := 32; j != 0; j, mask = j/2, mask^mask<<(j/2) {
+		for k := 0; k < 64; k = (k + j + 1) &^ j {
+			t := (m[k]>>j ^ m[k+j]) & mask
+			m[k+j] ^= t
+			m[k] ^= t << j
+		}
+	}
+}
+
+// flushBits moves up to eight rows' validity, the batch's last, into the bitmaps of flat leaves of nested columns.
+func (d *Decoder) flushBits() {
 	for _, l := range d.deep {
 		if c := &d.leafs[l]; c.flat {
 			c.def = append(c.def, c.bits)
@@ -304,12 +376,18 @@ const (
 
 // endRow counts the row and hands over a full batch.
 func (d *Decoder) endRow() error {
+	if err := d.lookAtNulls(); err != nil {
+		return err
+	}
 	d.field = -1
 	d.rows++
 	d.total++
 	if d.bit <<= 1; d.bit == 0 {
 		d.flushBits()
 		d.bit = 1
+	}
+	if d.rows%64 == 0 {
+		d.flushNulls()
 	}
 	if d.rows < d.opt.BatchRows {
 		if d.rows&(lookEvery-1) != 0 && d.big < bigValue {

@@ -18,14 +18,18 @@ const highBits = 0x8080808080808080
 // no call, no interface, no allocation, and the way to the next field is a constant, which a processor that guesses the
 // branches need not wait for. Everything else is binaryField's.
 func (d *Decoder) binaryFields(p []byte) ([]byte, error) {
-	cols, bit := d.cols, d.bit
+	cols := d.cols
 	for i := d.field; i < len(cols); i++ {
 		c := &cols[i]
 		if len(p) >= 4 {
 			l := be.Uint32(p)
-			if l == nullLength && !c.look {
-				c.nulls |= bit
-				p = p[4:]
+			if l == nullLength { // seldom alone
+				k := 1
+				for p = p[4:]; len(p) >= 4 && i+k < len(cols) && be.Uint32(p) == nullLength; p = p[4:] {
+					k++
+				}
+				d.setNulls(i, k)
+				i += k - 1
 				continue
 			}
 			switch c.kind {
@@ -141,7 +145,8 @@ func (d *Decoder) binaryField(i int, p []byte) (int, error) {
 		if l != -1 {
 			return 0, d.stream("has a field of %d bytes in column %q", l, d.plan.Columns[i].Name)
 		}
-		return 4, d.nullField(i)
+		d.setNulls(i, 1)
+		return 4, nil
 	}
 	if l > len(p)-4 {
 		return 0, nil
@@ -189,21 +194,6 @@ func quickNumeric(v []byte) (b uint64, ok bool) {
 		f *= exact10[e]
 	}
 	return math.Float64bits(f) | uint64(sign)<<49, true
-}
-
-// nullField writes a NULL.
-func (d *Decoder) nullField(i int) error {
-	c := &d.cols[i]
-	switch {
-	case c.need:
-		return d.nullError(i)
-	case c.deep:
-		n := d.plan.nodes[i]
-		d.absent(n, n.def-1, 0)
-	default:
-		c.nulls |= d.bit
-	}
-	return nil
 }
 
 // putText writes text, checked to be UTF-8, to a column of one leaf.
@@ -272,7 +262,7 @@ func (d *Decoder) slowBinary(i int, v []byte) error {
 		if err := d.nestedBinary(n, v, 0); err != nil {
 			return err
 		}
-	} else if err := d.orNull(n, c, d.scalarBinary(n, c, v)); err != nil {
+	} else if err := d.orNull(n, i, d.scalarBinary(n, c, v)); err != nil {
 		return err
 	}
 	d.grown(d.held(i) - before)
@@ -301,7 +291,7 @@ func (d *Decoder) slowText(i int, v []byte) error {
 		if err := d.nestedText(n, v, 0); err != nil {
 			return err
 		}
-	} else if err := d.orNull(n, c, d.scalarText(n, c, v)); err != nil {
+	} else if err := d.orNull(n, i, d.scalarText(n, c, v)); err != nil {
 		return err
 	}
 	d.grown(d.held(i) - before)
@@ -309,9 +299,10 @@ func (d *Decoder) slowText(i int, v []byte) error {
 }
 
 // orNull lets a value become NULL that an option makes one. err is what became of writing it.
-func (d *Decoder) orNull(n *node, c *cursor, err error) error {
+func (d *Decoder) orNull(n *node, i int, err error) error {
 	if err == errNull && n.nullable {
-		c.nulls |= d.bit
+		d.setNulls(i, 1)
+		d.made[i/64] |= 1 << (i % 64)
 		return nil
 	}
 	return err
@@ -342,7 +333,7 @@ func (d *Decoder) held(i int) int {
 // csvFields is binaryFields for CSV. Numbers are read where they stand, eight digits at a time, without looking for the
 // field's end first; everything that is not the usual form falls through to csvField.
 func (d *Decoder) csvFields(p []byte) ([]byte, error) {
-	cols, bit := d.cols, d.bit
+	cols := d.cols
 	last := len(cols) - 1
 	want := byte(',')
 	padded := false
@@ -355,14 +346,13 @@ func (d *Decoder) csvFields(p []byte) ([]byte, error) {
 		}
 		c := &cols[i]
 		if len(p) > 0 && p[0] == want { // nothing at all is NULL
-			if c.look {
-				if err := d.nullField(i); err != nil {
-					return p, err
-				}
-			} else {
-				c.nulls |= bit
+			k := 1
+			for i+k < last && k < len(p) && p[k] == ',' {
+				k++
 			}
-			p = p[1:]
+			d.setNulls(i, k)
+			i += k - 1
+			p = p[k:]
 			continue
 		}
 		if len(p) > 0 {
@@ -527,7 +517,8 @@ func (d *Decoder) csvField(i int, p []byte) (rest []byte, ok bool, err error) {
 		return nil, false, d.csvShape(i, end)
 	}
 	if len(v) == 0 && p[0] != '"' {
-		return rest, true, d.nullField(i)
+		d.setNulls(i, 1)
+		return rest, true, nil
 	}
 	switch {
 	case unquote:
