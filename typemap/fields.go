@@ -24,12 +24,18 @@ func (d *Decoder) binaryFields(p []byte) ([]byte, error) {
 		if len(p) >= 4 {
 			l := be.Uint32(p)
 			if l == nullLength { // seldom alone
-				k := 1
-				for p = p[4:]; len(p) >= 4 && i+k < len(cols) && be.Uint32(p) == nullLength; p = p[4:] {
-					k++
+				j := i + 1
+				p = p[4:]
+				for len(p) >= 8 && j+1 < len(cols) && be.Uint64(p) == math.MaxUint64 {
+					p = p[8:]
+					j += 2
 				}
-				d.setNulls(i, k)
-				i += k - 1
+				if len(p) >= 4 && j < len(cols) && be.Uint32(p) == nullLength {
+					p = p[4:]
+					j++
+				}
+				d.setNulls(i, j-i)
+				i = j - 1
 				continue
 			}
 			switch c.kind {
