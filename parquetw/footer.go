@@ -66,7 +66,6 @@ func (w *Writer) writeNext(g *rowGroup) error {
 	if f.next < len(g.chunks) {
 		return nil
 	}
-	w.out.writeback()
 	return w.tail.addGroup(g.rows, f.start, f.raw, w.out.at-f.start, f.notes)
 }
 

@@ -17,21 +17,28 @@ import (
 
 // output is a file on its way to its name. It is not safe for concurrent use.
 type output struct {
-	path   string // where it shall be
-	temp   string // where it is, in the same directory
-	over   Overwrite
-	f      *os.File
-	mode   fs.FileMode     // what it shall have
-	owner  *syscall.Stat_t // of what it replaces; nil: whoever writes it
-	buf    []byte
-	at     int64 // bytes written, buffered ones included
-	hash   hash.Hash
-	synced int64 // bytes whose way to the disk has begun
+	path  string // where it shall be
+	temp  string // where it is, in the same directory
+	over  Overwrite
+	f     *os.File
+	mode  fs.FileMode     // what it shall have
+	owner *syscall.Stat_t // of what it replaces; nil: whoever writes it
+	buf   []byte
+	at    int64 // bytes written, buffered ones included
+	hash  hash.Hash
+
+	written   int64          // bytes in the file
+	synced    int64          // of them: their way to the disk has begun
+	writeback sync.WaitGroup // asks the kernel for it, which takes it a while
 
 	write func([]byte) (int, error) // f.Write; a seam for tests of a full disk
 }
 
 const outputBuffer = 256 << 10
+
+// writebackStep is how many bytes begin their way to the disk together, so that the sync at the end finds little left to do. Smaller
+// steps cost the kernel more.
+const writebackStep = 32 << 20
 
 var outputBuffers = sync.Pool{New: func() any { return new([outputBuffer]byte) }}
 
@@ -108,19 +115,17 @@ func (o *output) flush() error {
 	if len(o.buf) == 0 {
 		return nil
 	}
-	_, err := o.write(o.buf)
+	n, err := o.write(o.buf)
+	o.written += int64(n)
 	o.buf = o.buf[:0]
 	if err != nil {
 		return o.failed("write", err)
 	}
+	if f, at, n := o.f, o.synced, o.written-o.synced; n >= writebackStep {
+		o.synced += n
+		o.writeback.Go(func() { startWriteback(f, at, n) })
+	}
 	return nil
-}
-
-// writeback starts what has been written on its way to the disk, so that the sync at the end finds little left to do.
-func (o *output) writeback() {
-	written := o.at - int64(len(o.buf))
-	startWriteback(o.f, o.synced, written-o.synced)
-	o.synced = written
 }
 
 // finish makes the file's data durable under the temp name and closes it. After an error the temp file is gone.
@@ -143,6 +148,7 @@ func (o *output) finish() (err error) {
 	if err := o.f.Chmod(o.mode); err != nil {
 		return o.failed("write", err)
 	}
+	o.writeback.Wait()
 	if err := o.f.Sync(); err != nil {
 		return o.failed("sync", err)
 	}
@@ -233,6 +239,7 @@ func (o *output) rename() error {
 // discard removes the temp file, if there is one still.
 func (o *output) discard() error {
 	if o.f != nil {
+		o.writeback.Wait()
 		o.f.Close() // its content does not matter any more
 		o.f = nil
 	}
