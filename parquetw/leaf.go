@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"fast-export/internal/column"
 )
@@ -35,7 +36,7 @@ func layoutFor(leaves int) layout {
 // of indices takes up to half of what it would as values, of which none are there beside a dictionary in use.
 func OpenBytes(leaves int) int64 {
 	l := layoutFor(leaves)
-	return int64(leaves) * int64(l.pageBytes/2+l.dictRoom())
+	return int64(leaves) * int64(l.pageBytes/2+l.pageBytes/16+l.dictRoom())
 }
 
 // piece is one task: rows [from, to) of a batch for one leaf, or no batch where a row group ends without further rows.
@@ -84,7 +85,9 @@ type leafEncoder struct {
 	rows, values, bytes int // bytes: PLAIN, and for nested leaves the levels
 	valid               []byte
 	def, rep            []byte
-	raw                 []byte // room for levels in front
+	raw                 []byte // room for levels in front, and for lengths
+	apart               bool   // raw has byte arrays without their lengths
+	lengths             []byte // which are here, four bytes each
 	indices             []uint32
 	bounds              bounds
 
@@ -92,12 +95,16 @@ type leafEncoder struct {
 }
 
 // room is what a page of raw leaves free in front for the levels, so that values need not be moved: enough for any flat
-// leaf's.
+// leaf's; and for lengths.
 func (e *leafEncoder) room() int {
-	if e.leaf.MaxDef == 0 {
-		return 0
+	n := 0
+	if e.leaf.MaxDef > 0 {
+		n = 16 + e.lay.pageRows/8
 	}
-	return 16 + e.lay.pageRows/8
+	if e.leaf.Physical == column.ByteArray {
+		n += min(e.lay.pageRows, e.lay.pageBytes/16) // a byte a length, which is as much as most take
+	}
+	return n
 }
 
 // run does one task.
@@ -155,11 +162,16 @@ func (e *leafEncoder) startChunk() {
 }
 
 func (e *leafEncoder) startPage() {
+	values := e.values
 	e.rows, e.values, e.bytes = 0, 0, 0
 	e.valid, e.def, e.rep, e.indices = e.valid[:0], e.def[:0], e.rep[:0], e.indices[:0]
 	clear(e.dict.seen)
 	e.bounds.reset()
-	e.raw = e.raw[:0]
+	e.raw, e.lengths = e.raw[:0], e.lengths[:0]
+	e.apart = !e.inDict && e.other == Delta && e.leaf.Physical == column.ByteArray
+	if e.apart && cap(e.lengths) == 0 {
+		e.lengths = make([]byte, 0, 4*values)
+	}
 	if e.inDict && e.confirmed || cap(e.raw) > 2*e.lay.pageBytes+maxKept {
 		e.raw = nil // it will hardly be needed again, or a giant value has left it behind
 	}
@@ -181,6 +193,9 @@ func (e *leafEncoder) openRaw(more int) {
 			want = min(e.lay.pageBytes, e.bytes/e.rows*rows*17/16)
 		case w > 0:
 			want = min(want, w*rows)
+		}
+		if e.apart {
+			want -= min(want, cap(e.lengths))
 		}
 		e.raw = make([]byte, 0, e.room()+max(want, more))
 	}
@@ -304,6 +319,9 @@ func (e *leafEncoder) take(s *scratch, buf *column.Buffer, size int) error {
 		e.giveUp(len(data) - done)
 		data = data[done:]
 	}
+	if len(e.raw) == 0 {
+		e.openRaw(len(data))
+	}
 	n, err := e.look(data)
 	if err != nil {
 		return err
@@ -313,14 +331,14 @@ func (e *leafEncoder) take(s *scratch, buf *column.Buffer, size int) error {
 	}
 	e.values += n
 	e.value += n
-	if len(e.raw) == 0 {
-		e.openRaw(len(data))
+	if !e.apart {
+		e.raw = append(e.raw, data...)
 	}
-	e.raw = append(e.raw, data...)
 	return nil
 }
 
-// look counts values, checks their form and takes them into the page's bounds.
+// look counts values, checks their form and takes them into the page's bounds; byte arrays that are to be apart from their
+// lengths it takes into the page, too.
 func (e *leafEncoder) look(data []byte) (n int, err error) {
 	if w := e.leaf.Width; w > 0 {
 		if e.leaf.Physical == column.Bool {
@@ -333,29 +351,47 @@ func (e *leafEncoder) look(data []byte) (n int, err error) {
 		e.bounds.add(e.order, data, w)
 		return len(data) / w, nil
 	}
+	var raw, lengths []byte // room for all
+	to := len(e.raw)
+	if e.apart {
+		raw, lengths = slices.Grow(e.raw, len(data)), e.lengths
+		raw = raw[:cap(raw)]
+	}
 	b := &e.bounds
 	for at := 0; at < len(data); n++ {
+		l, within := 0, false
 		if len(data)-at >= 12 {
 			// Most values lie between the bounds by their first eight bytes alone; bytes of the next value do not count.
-			l := uint64(le.Uint32(data[at:]))
+			u := le.Uint32(data[at:])
 			x := binary.BigEndian.Uint64(data[at+4:])
-			if l < 8 {
-				x &^= math.MaxUint64 >> (8 * l)
+			if u < 8 {
+				x &^= math.MaxUint64 >> (8 * u)
 			}
 			p := int64(x) ^ signBit
-			if l <= uint64(len(data)-at-4) && (b.has && p > b.lo && p < b.hi || e.order == orderNone) {
-				at += int(l) + 4
-				continue
+			l = int(u) + 4
+			within = l <= len(data)-at && (b.has && p > b.lo && p < b.hi || e.order == orderNone)
+		}
+		if !within {
+			if l, err = e.length(data, at); err != nil {
+				return 0, err
+			}
+			if e.order != orderNone {
+				b.addBytes(e.order, data[at+4:at+l])
 			}
 		}
-		l, err := e.length(data, at)
-		if err != nil {
-			return 0, err
-		}
-		if e.order != orderNone {
-			b.addBytes(e.order, data[at+4:at+l])
+		if e.apart {
+			lengths = append(lengths, data[at:at+4]...)
+			if l <= 20 && len(data)-at >= 20 && len(raw)-to >= 16 { // whatever lies behind the value: cheaper than a copy of l
+				copy(raw[to:to+16], data[at+4:at+20])
+			} else {
+				copy(raw[to:], data[at+4:at+l])
+			}
+			to += l - 4
 		}
 		at += l
+	}
+	if e.apart {
+		e.raw, e.lengths = raw[:to], lengths
 	}
 	return n, nil
 }
@@ -483,7 +519,7 @@ func (e *leafEncoder) endChunk(s *scratch, g *rowGroup) error {
 
 // memory is what the leaf holds on to, in bytes.
 func (e *leafEncoder) memory() int64 {
-	n := int64(cap(e.valid)+cap(e.def)+cap(e.rep)+cap(e.raw)+4*cap(e.indices)) + e.dict.held()
+	n := int64(cap(e.valid)+cap(e.def)+cap(e.rep)+cap(e.raw)+cap(e.lengths)+4*cap(e.indices)) + e.dict.held()
 	if e.bloom != nil {
 		n += int64(4*cap(e.bloom.words) + 8*cap(e.bloom.early))
 	}

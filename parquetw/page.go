@@ -97,6 +97,17 @@ func (e *leafEncoder) endPage(s *scratch, g *rowGroup) error {
 			encoding = 3
 			body = appendDelta(append(s.page[:0], s.levels...), values, l.Width)
 			s.page = body
+		case e.apart:
+			encoding = 4
+			s.trial = appendDelta(s.trial[:0], e.lengths, 4)
+			if front := len(s.levels) + len(s.trial); front <= e.room() {
+				body = e.raw[e.room()-front:]
+				copy(body[copy(body, s.levels):], s.trial)
+				fromRaw = true
+			} else {
+				body = append(append(append(s.page[:0], s.levels...), s.trial...), values...)
+				s.page = body
+			}
 		case e.other == Delta:
 			encoding = 4
 			body = appendDeltaLength(append(s.page[:0], s.levels...), values, &s.trial)
