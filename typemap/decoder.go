@@ -65,6 +65,7 @@ type Decoder struct {
 	deep  []int    // leaves of the other columns
 	nulls []uint64 // a bit a field of the current 64 rows, row by row in whole words: it is NULL
 	words int      // of nulls a row
+	sizes []int    // bytes that each leaf had in the last full batch
 	looks []uint64 // a bit a column, in one row's words: a NULL needs a look
 	made  []uint64 // likewise: an option has made the current row's value NULL
 
@@ -99,6 +100,7 @@ func (p *Plan) NewDecoder(o DecoderOptions) *Decoder {
 		plan: p, opt: o, strict: p.strict,
 		cols: make([]cursor, len(p.nodes)), leafs: make([]leafBuf, len(p.Leaves)), valid: make([][]byte, len(p.nodes)),
 		scratch: make([][]byte, p.ids), geo: make([]geoStats, len(p.geo.cols)), words: (len(p.nodes) + 63) / 64,
+		sizes: make([]int, len(p.Leaves)),
 	}
 	d.nulls, d.looks, d.made = make([]uint64, 64*d.words), make([]uint64, d.words), make([]uint64, d.words)
 	for i, n := range p.nodes {
@@ -223,6 +225,11 @@ func (d *Decoder) attach(b *column.Batch) error {
 	d.batch, d.rows, d.bit, d.big = b, 0, 1, 0
 	clear(d.nulls)
 	clear(d.made)
+	for l := range b.Leaves {
+		if buf := &b.Leaves[l]; cap(buf.Data) == 0 && d.sizes[l] > 0 { // growing step by step would take more, and time
+			buf.Data = make([]byte, 0, d.sizes[l]+d.sizes[l]/16+20)
+		}
+	}
 	for _, i := range d.slim {
 		buf := &b.Leaves[d.plan.nodes[i].leafLo]
 		c := &d.cols[i]
@@ -397,7 +404,11 @@ func (d *Decoder) endRow() error {
 			return nil
 		}
 	}
-	b, err := d.opt.Next(d.detach())
+	full := d.detach()
+	for l := range full.Leaves {
+		d.sizes[l] = len(full.Leaves[l].Data)
+	}
+	b, err := d.opt.Next(full)
 	if err != nil {
 		return err
 	}
