@@ -65,7 +65,7 @@ type Decoder struct {
 	deep  []int    // leaves of the other columns
 	nulls []uint64 // a bit a field of the current 64 rows, row by row in whole words: it is NULL
 	words int      // of nulls a row
-	sizes []int    // bytes that each leaf had in the last full batch
+	sizes []int    // bytes that each leaf had in the last full batch of usual size
 	looks []uint64 // a bit a column, in one row's words: a NULL needs a look
 	made  []uint64 // likewise: an option has made the current row's value NULL
 
@@ -405,8 +405,10 @@ func (d *Decoder) endRow() error {
 		}
 	}
 	full := d.detach()
-	for l := range full.Leaves {
-		d.sizes[l] = len(full.Leaves[l].Data)
+	if full.DataBytes() < d.opt.BatchBytes/8*9 { // large values are no measure for the next ones
+		for l := range full.Leaves {
+			d.sizes[l] = len(full.Leaves[l].Data)
+		}
 	}
 	b, err := d.opt.Next(full)
 	if err != nil {

@@ -564,10 +564,10 @@ func tuneGC(getenv func(string) string, memory int64) (undo func()) {
 	}
 }
 
-// How much garbage there may be: a share of the heap, and so much in any case. A heap of a few MiB would else be gone through every few
+// How much garbage there may be: a share of the heap, and so much in any case. There is little, since buffers are used again. A heap of a few MiB would else be gone through every few
 // hundred KiB, which cost a batch of small files a third of its CPU.
 const (
-	garbagePercent = 15
+	garbagePercent = 8
 	garbageBytes   = 10 << 20
 	leastHeap      = 4 << 20 // of which the runtime takes the share, however small the heap. Source: runtime/mgcpacer.go, defaultHeapMinimum
 )
