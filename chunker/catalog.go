@@ -196,9 +196,10 @@ func notIn[V any](known map[uint32][]V, keys []uint32) []uint32 {
 
 // named is what is known of a relation that was asked for by name.
 type named struct {
-	root    facts
+	tree    []facts // itself and all that inherits from it
 	columns []column
 	server  serverFacts
+	plain   bool // nothing about a SELECT from it is left to ask: see plain
 }
 
 // readNamed looks up the tables of several requests at once. What is not there
@@ -211,6 +212,9 @@ func readNamed(ctx context.Context, q Querier, names []string) (map[string]named
 		return nil, err
 	}
 	defer rollback(ctx, q)
+	if err := set(ctx, q, "jit", "off"); err != nil { // it takes longer than any of these questions
+		return nil, err
+	}
 	oids := map[string]uint32{}
 	c, err := ask(ctx, q, func(c *Catalog) error {
 		if err := c.readServer(ctx, q); err != nil {
@@ -223,7 +227,7 @@ func readNamed(ctx context.Context, q Querier, names []string) (map[string]named
 		var roots []treeRoot
 		for i, oid := range found {
 			if oids[names[i]] = oid; oid != 0 {
-				roots = append(roots, treeRoot{OID: oid})
+				roots = append(roots, treeRoot{oid, true})
 			}
 		}
 		if err := c.readTrees(ctx, q, roots, false); err != nil {
@@ -236,16 +240,43 @@ func readNamed(ctx context.Context, q Querier, names []string) (map[string]named
 	}
 	out := map[string]named{}
 	for name, oid := range oids {
-		if tree := c.trees[treeRoot{OID: oid}]; len(tree) == 1 {
-			out[name] = named{tree[0], c.columns[oid], *c.server}
+		tree := c.trees[treeRoot{oid, true}]
+		if len(tree) == 0 {
+			continue
 		}
+		known, err := plain(ctx, q, tree, *c.server)
+		if err != nil {
+			return nil, err
+		}
+		out[name] = named{tree, c.columns[oid], *c.server, known}
 	}
 	return out, nil
 }
 
 // plain reports whether a relation is a table of which everything is known
-// without asking the server about the SELECT: its rows are its own alone, by
-// grants on the whole of it, so that LOCK TABLE of it locks all that is read.
-func (f *facts) plain() bool {
-	return f.kind() == Table && f.AccessMethod == "heap" && f.Persistence != "t" && f.OID >= firstUserOID && f.MayRead && !f.RowSecurity && !f.Parent
+// without asking the server about the SELECT: its rows are its own and those of
+// what inherits from it, all by grants on the whole of each, so that LOCK TABLE
+// of it locks all that is read. Of a tree with a partition that is being
+// detached, or one whose rows an extension may hold elsewhere, the server is asked.
+func plain(ctx context.Context, q Querier, tree []facts, srv serverFacts) (bool, error) {
+	if len(tree) > 1 && (srv.Timescale || srv.Citus) {
+		return false, nil
+	}
+	var parents []uint32
+	for i := range tree {
+		f := &tree[i]
+		switch {
+		case f.Persistence == "t" || f.OID < firstUserOID || !f.MayRead || f.RowSecurity:
+			return false, nil
+		case f.kind() == PartitionedTable:
+			parents = append(parents, f.OID)
+		case f.kind() != Table || f.AccessMethod != "heap":
+			return false, nil
+		}
+	}
+	if len(parents) == 0 {
+		return true, nil
+	}
+	n, err := one(ctx, q, detachingQuery, pgx.RowTo[int64], oidArray(parents))
+	return n == 0, err
 }

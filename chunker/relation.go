@@ -125,6 +125,11 @@ func (f *facts) ref() RelationRef {
 	return RelationRef{OID: f.OID, Schema: f.Schema, Name: f.Name, Kind: f.kind()}
 }
 
+// heap reports whether its rows are in blocks of its own, as Postgres itself lays them out.
+func (f *facts) heap() bool {
+	return f.AccessMethod == "heap" && (f.kind() == Table || f.kind() == MaterializedView)
+}
+
 func (f *facts) kind() RelationKind { return RelationKind(f.KindText[0]) }
 
 // treesQuery reads relations and, where $2 says so, everything that inherits from
@@ -132,26 +137,35 @@ func (f *facts) kind() RelationKind { return RelationKind(f.KindText[0]) }
 // in each tree. A partition whose concurrent detaching was begun is none any more
 // to the server's scans (the column that says so came with 14). Sizes, and what
 // a root's name stands for, with $3, are those of this moment: they wait for
-// whoever rewrites a relation that is not locked yet.
+// whoever rewrites a relation that is not locked yet. The TOAST table of a table
+// without a page is not opened for its size: nothing points into it. The fence
+// (OFFSET 0) has pg_class asked by its unique index: the server cannot know how
+// many relations there will be. pg_inherits has none: where its statistics know
+// of one parent alone, it would be read as a whole for every member.
 const treesQuery = `
 WITH RECURSIVE tree(root, children, oid) AS (
   SELECT r.o, r.c, r.o
   FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text::pg_catalog.oid[]), pg_catalog.unnest($2::pg_catalog.text::pg_catalog.bool[])) r(o, c)
   UNION
   SELECT t.root, t.children, i.inhrelid FROM tree t JOIN pg_catalog.pg_inherits i ON i.inhparent = t.oid
-  WHERE coalesce((pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::pg_catalog.bool, false) IS FALSE AND t.children
+  WHERE NOT ` + detaching + ` AND t.children
 )
 SELECT tree.root::pg_catalog.oid, tree.children,
        c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, c.relpersistence::pg_catalog.text, coalesce(am.amname::pg_catalog.text, ''),
        c.relrowsecurity AND pg_catalog.row_security_active(c.oid), coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), c.relispopulated, c.relhassubclass,
        CASE WHEN $3::pg_catalog.text::pg_catalog.bool AND c.oid = tree.root
             THEN coalesce(pg_catalog.to_regclass(pg_catalog.format('%I.%I', n.nspname, c.relname))::pg_catalog.oid, 0) ELSE 0 END::pg_catalog.oid,
-       CASE WHEN $3::pg_catalog.text::pg_catalog.bool AND c.relkind IN ('r', 'm', 't') THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0) ELSE 0 END,
-       CASE WHEN $3::pg_catalog.text::pg_catalog.bool AND c.relkind IN ('r', 'm', 't') AND c.reltoastrelid <> 0
-            THEN coalesce(pg_catalog.pg_relation_size(c.reltoastrelid), 0) ELSE 0 END
-FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-     LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
+       c.heap, CASE WHEN c.heap > 0 AND c.reltoastrelid <> 0 THEN coalesce(pg_catalog.pg_relation_size(c.reltoastrelid), 0) ELSE 0 END
+FROM tree CROSS JOIN LATERAL (
+       SELECT *, CASE WHEN $3::pg_catalog.text::pg_catalog.bool AND c.relkind IN ('r', 'm', 't') THEN coalesce(pg_catalog.pg_relation_size(c.oid), 0) ELSE 0 END AS heap
+       FROM pg_catalog.pg_class c WHERE c.oid = tree.oid OFFSET 0) c
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
 ORDER BY c.oid <> tree.root, c.oid`
+
+// detaching tells whether row i of pg_inherits is of a partition whose concurrent detaching was begun.
+const detaching = `coalesce((pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::pg_catalog.bool, false)`
+
+const detachingQuery = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = ANY ($1::pg_catalog.text::pg_catalog.oid[]) AND ` + detaching
 
 func readTree(ctx context.Context, q Querier, root uint32, children, sizes bool) ([]facts, error) {
 	c, at := newCatalog(), treeRoot{root, children}

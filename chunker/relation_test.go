@@ -122,6 +122,18 @@ func TestPartitions(t *testing.T) {
 	})
 }
 
+// brokenDetach begins to detach a partition concurrently, and does not end it.
+func brokenDetach(t testing.TB, dsn, table, partition string) {
+	t.Helper()
+	reader, detacher := pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
+	exec(t, reader, "BEGIN; SELECT FROM "+table+" LIMIT 1")
+	exec(t, detacher, "SET lock_timeout = '100ms'")
+	if _, err := detacher.Exec(t.Context(), "ALTER TABLE "+table+" DETACH PARTITION "+partition+" CONCURRENTLY"); err == nil {
+		t.Fatal("the partition was detached")
+	}
+	exec(t, reader, "ROLLBACK")
+}
+
 // TestDetaching has a partition whose concurrent detaching was broken off: it
 // is no part of the table to the server, and stays so until somebody goes on.
 func TestDetaching(t *testing.T) {
@@ -136,13 +148,7 @@ func TestDetaching(t *testing.T) {
 			`CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (5000)`,
 			`CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (5000) TO (9000)`,
 			`INSERT INTO p SELECT g FROM generate_series(1, 8999) g`)
-		reader, detacher := pgtest.Connect(t, dsn), pgtest.Connect(t, dsn)
-		exec(t, reader, "BEGIN; SELECT FROM p LIMIT 1")
-		exec(t, detacher, "SET lock_timeout = '100ms'")
-		if _, err := detacher.Exec(t.Context(), "ALTER TABLE p DETACH PARTITION p2 CONCURRENTLY"); err == nil {
-			t.Fatal("the partition was detached")
-		}
-		exec(t, reader, "ROLLBACK")
+		brokenDetach(t, dsn, "p", "p2")
 		db := open(t, dsn)
 		for _, req := range []Request{{Table: "p"}, {Table: "p", Where: "a > 10"}} {
 			e := db.mustPlan(t, req, Options{ChunkBytes: 50_000})

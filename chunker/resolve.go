@@ -149,11 +149,16 @@ func (t *Target) find(ctx context.Context, q Querier, known map[string]named) er
 	name, _ := parseName(t.req.Table)
 	if n, ok := known[name.text]; ok && t.Shape == Relation {
 		t.named = &n
-		if n.root.plain() && t.where == "" && t.req.Chunk.By != CutColumn {
+		if n.plain && t.where == "" && t.req.Chunk.By != CutColumn {
 			statement, err := t.resolveTable(ctx, q, n.server)
 			t.Statement, t.named = statement, nil
 			t.Relation.Lock = LockByTable
 			t.Lock = []RelationRef{t.Relation}
+			for i := range n.tree[1:] {
+				member := n.tree[1+i].ref()
+				member.Lock = LockByParent
+				t.Lock = append(t.Lock, member)
+			}
 			return err
 		}
 	}
@@ -253,7 +258,7 @@ func parseCondition(text string) (string, error) {
 func (t *Target) resolve(ctx context.Context, q Querier) error {
 	// The lexer reads strings by standard_conforming_strings; row security is
 	// off, so that the server refuses where it would hide rows.
-	if err := set(ctx, q, "standard_conforming_strings", "on", "row_security", onOff(t.req.RowSecurity), "max_parallel_workers_per_gather", "0"); err != nil {
+	if err := set(ctx, q, "standard_conforming_strings", "on", "row_security", onOff(t.req.RowSecurity), "max_parallel_workers_per_gather", "0", "jit", "off"); err != nil {
 		return err
 	}
 	srv, err := one(ctx, q, serverQuery, pgx.RowToStructByPos[serverFacts])
@@ -328,19 +333,15 @@ func (t *Target) resolveTable(ctx context.Context, q Querier, srv serverFacts) (
 		}
 		known = n
 	}
-	root := &known.root
+	root := &known.tree[0]
 	if err := root.check(srv); err != nil {
 		return "", err
 	}
 	t.Relation, t.alias = root.ref(), root.Name
 	if srv.Standby {
-		members, err := readTree(ctx, q, root.OID, true, false)
-		if err != nil {
-			return "", err
-		}
-		for i := range members {
-			if members[i].Persistence == "u" {
-				return "", members[i].check(srv)
+		for i := range known.tree {
+			if f := &known.tree[i]; f.Persistence == "u" {
+				return "", f.check(srv)
 			}
 		}
 	}
@@ -365,7 +366,7 @@ func (t *Target) look(ctx context.Context, q Querier) (*named, error) {
 	if err != nil {
 		return nil, err
 	}
-	tree, err := readTree(ctx, q, oid, false, false)
+	tree, err := readTree(ctx, q, oid, true, false)
 	if err != nil {
 		return nil, err
 	}
@@ -373,7 +374,7 @@ func (t *Target) look(ctx context.Context, q Querier) (*named, error) {
 		return nil, &ChangedError{Relation: t.req.Table, Reason: "it was dropped"}
 	}
 	columns, err := readColumns(ctx, q, oid)
-	return &named{root: tree[0], columns: columns}, err
+	return &named{tree: tree, columns: columns}, err
 }
 
 // selectFrom writes SELECT list FROM [ONLY] relation AS alias [WHERE (a) AND (b) …].

@@ -56,8 +56,7 @@ HAVING pg_catalog.count(*) = pg_catalog.cardinality($1::pg_catalog.text::pg_cata
 // give the same columns as the user's.
 func (p *Plan) describe(ctx context.Context, q Querier, cat *Catalog) error {
 	t := p.Target
-	sql, _ := limitZero(p.statement())
-	fields, err := describe(ctx, q, sql)
+	fields, err := p.fields(ctx, q)
 	if err != nil {
 		return p.refused(err)
 	}
@@ -108,6 +107,18 @@ func (p *Plan) describe(ctx context.Context, q Querier, cat *Catalog) error {
 	return nil
 }
 
+// fields is the server's description of the statement's result. The columns of
+// a relation are its own whatever inherits from it: that is not opened for them.
+func (p *Plan) fields(ctx context.Context, q Querier) ([]pgconn.FieldDescription, error) {
+	t := p.Target
+	statement := p.statement()
+	if t.Shape == Relation {
+		statement = selectFrom([]string{p.list}, true, t.Relation, t.alias, t.where)
+	}
+	sql, _ := limitZero(statement)
+	return describe(ctx, q, sql)
+}
+
 // RunsUsersCode tells whether reading a chunk may run code that users wrote: only then can session, functions and types be
 // others behind it, and Unchanged find something. A scan that the recogniser let pass calls nothing of theirs but functions
 // whose names it knows.
@@ -126,8 +137,7 @@ func (p *Plan) Unchanged(ctx context.Context, q Querier) error {
 	if err := p.sameFunctions(ctx, q); err != nil {
 		return err
 	}
-	sql, _ := limitZero(p.statement())
-	fields, err := describe(ctx, q, sql)
+	fields, err := p.fields(ctx, q)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"fast-export/bench/data"
 	"fast-export/internal/pgtest"
@@ -51,6 +52,40 @@ func BenchmarkManyFiles(b *testing.B) {
 				peak = max(peak, cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss<<10)
 			}
 			b.ReportMetric(float64(peak)/(1<<20), "peak-MiB")
+		})
+	}
+}
+
+// BenchmarkTree plans a table of 10,000 partitions, a row in every tenth, without and with a primary key: the server opens as many indexes
+// then. The tables take minutes to make. The figures are in docs/performance.md:
+//
+//	go test ./internal/cli -run - -bench Tree -benchtime 3x
+func BenchmarkTree(b *testing.B) {
+	program, dir := built(b), b.TempDir()
+	srv := pgtest.Start(b, pgtest.Config{Settings: []string{"max_locks_per_transaction = 512", "shared_buffers = 512MB"}})
+	dsn := srv.DSN("postgres")
+	for table, key := range map[string]string{"bare": "", "keyed": ", PRIMARY KEY (id)"} {
+		pgtest.Exec(b, dsn, fmt.Sprintf("CREATE TABLE %s (id bigint NOT NULL, k int NOT NULL, t timestamptz NOT NULL, v float8, name text, note text%s) PARTITION BY RANGE (id)", table, key))
+		for first := 0; first < 10_000; first += 200 {
+			pgtest.Exec(b, dsn, fmt.Sprintf(`DO $$ BEGIN FOR i IN %[2]d..%[3]d LOOP
+				EXECUTE format('CREATE TABLE %[1]s_%%s PARTITION OF %[1]s FOR VALUES FROM (%%s) TO (%%s)', i, i, i + 1); END LOOP; END $$`, table, first, first+199))
+		}
+		pgtest.Exec(b, dsn, fmt.Sprintf("INSERT INTO %s SELECT k, k, now(), k, 'n' || k FROM generate_series(0, 9999, 10) k", table))
+	}
+	pgtest.Exec(b, dsn, "VACUUM ANALYZE")
+	for _, table := range []string{"bare", "keyed"} {
+		b.Run(table, func(b *testing.B) {
+			peak, cpu := int64(0), time.Duration(0)
+			for b.Loop() {
+				cmd := exec.CommandContext(b.Context(), program, "--dsn", dsn, "--table", table, "--out", filepath.Join(dir, "x.parquet"), "--dry-run")
+				if msg, err := cmd.CombinedOutput(); err != nil {
+					b.Fatalf("%v\n%s", err, msg)
+				}
+				peak = max(peak, cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss<<10)
+				cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+			}
+			b.ReportMetric(float64(peak)/(1<<20), "peak-MiB")
+			b.ReportMetric(cpu.Seconds()/float64(b.N), "client-s/op")
 		})
 	}
 }
