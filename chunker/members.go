@@ -1,6 +1,7 @@
 package chunker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -14,7 +15,12 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 	t := p.Target
 	root := &tree[0]
 	only := t.scan != nil && t.scan.only
-	statement := selectFrom([]string{p.list}, only, t.Relation, t.alias, t.where)
+	list := []string{p.list}
+	lean := cannot == "" && p.alike(tree)
+	if lean {
+		list = nil // it would be told of for each of the members
+	}
+	statement := selectFrom(list, only, t.Relation, t.alias, t.where)
 
 	// What the server does with the statement says which tables it reads, and
 	// whether it does anything else.
@@ -87,6 +93,14 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 	if whole != "" {
 		return p.wholeRoot(tree, plan, whole)
 	}
+	like := scans[0]
+	if lean {
+		largest := slices.MaxFunc(leaves, func(a, b *facts) int { return cmp.Compare(a.HeapBytes, b.HeapBytes) })
+		if like, err = explain(ctx, q, selectFrom([]string{p.list}, true, largest.ref(), t.alias)); err != nil {
+			return p.refused(err)
+		}
+		p.EstBytes = rows(plan.Rows * like.Width)
+	}
 
 	// The same plan with a range of blocks: a leaf that is then read by a TID
 	// range scan, and by nothing else, can be cut.
@@ -98,8 +112,8 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 		cannot = "SELECT is not granted on the whole table, nor on its column ctid"
 	}
 	if cannot == "" {
-		texts := append(append(append([]string(nil), plan.Output...), scans[0].Output...), scans[0].Filter)
-		if cannot, err = p.deparsed(ctx, q, texts, scans[0].Alias, columns); err != nil {
+		texts := append(append(append([]string(nil), plan.Output...), like.Output...), like.Filter)
+		if cannot, err = p.deparsed(ctx, q, texts, like.Alias, columns); err != nil {
 			return err
 		}
 	}
@@ -144,6 +158,17 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 		}
 	}
 	return nil
+}
+
+// alike reports whether the rows of all of a tree's members are wanted as they are, so that what is true of one that has rows is true
+// of every other.
+func (p *Plan) alike(tree []facts) bool {
+	if p.Target.scan != nil || p.Target.where != "" || len(tree) == 1 {
+		return false
+	}
+	return !slices.ContainsFunc(tree, func(f facts) bool {
+		return f.kind() != PartitionedTable && !f.heap() || !f.MayRead || f.RowSecurity
+	})
 }
 
 func firstOf(a, b string) string {

@@ -175,10 +175,14 @@ func TestTrees(t *testing.T) {
 					t.Errorf("columns %+v, of the SELECT %+v", plan.Columns, same.Columns)
 				}
 				sums := func(p *Plan) string {
-					return fmt.Sprint(p.Kind, p.Why, p.Warnings, p.Pages, p.HeapBytes, p.ToastBytes, p.EstRows, p.EstBytes, p.CacheBytes)
+					return fmt.Sprint(p.Kind, p.Why, p.Warnings, p.Pages, p.HeapBytes, p.ToastBytes, p.EstRows, p.CacheBytes)
 				}
 				if got, want := sums(plan), sums(same); got != want {
 					t.Errorf("plan %s, of the SELECT %s", got, want)
+				}
+				// How wide a row is one member says for all.
+				if got, want := plan.EstBytes, same.EstBytes; got < want*9/10 || got > want*11/10 {
+					t.Errorf("%d bytes expected, of the SELECT %d", got, want)
 				}
 				// All members are planned once, or as often as a condition needs.
 				explains := 0
