@@ -10,12 +10,13 @@ const maxKept = 4 << 20
 
 // scratch is what an encoder goroutine works with. Nothing in it outlives a page.
 type scratch struct {
-	levels []byte
-	page   []byte
-	out    []byte
-	trial  []byte
-	header compact
-	zstd   [4][2]*zstd.Encoder // by strength and literals; kept for the goroutine's life, which arrow-go's do not
+	levels   []byte
+	page     []byte
+	out      []byte
+	trial    []byte
+	prefixes []byte
+	header   compact
+	zstd     [4][2]*zstd.Encoder // by strength and literals; kept for the goroutine's life, which arrow-go's do not
 }
 
 func newScratch() *scratch { return &scratch{} }
@@ -32,7 +33,7 @@ func (s *scratch) close() {
 
 // trim lets go of buffers that a giant page has left behind.
 func (s *scratch) trim() {
-	for _, b := range []*[]byte{&s.levels, &s.page, &s.out, &s.trial} {
+	for _, b := range []*[]byte{&s.levels, &s.page, &s.out, &s.trial, &s.prefixes} {
 		if cap(*b) > maxKept {
 			*b = nil
 		}

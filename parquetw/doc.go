@@ -31,7 +31,7 @@
 // # What readers see
 //
 // Version 1 data pages with checksums; dictionary, BYTE_STREAM_SPLIT (floats), DELTA_BINARY_PACKED (integers),
-// DELTA_LENGTH_BYTE_ARRAY (text) or PLAIN encoding; null counts, and bounds where they mean something: none for floats
+// DELTA_LENGTH_BYTE_ARRAY or DELTA_BYTE_ARRAY (text) or PLAIN encoding; null counts, and bounds where they mean something: none for floats
 // with a NaN among them, for geometry, or for what has no order; a page index; the Arrow schema. Files of no rows are
 // valid. A file of rows without columns is valid too and pyarrow counts its rows, but DuckDB refuses it.
 //

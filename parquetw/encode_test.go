@@ -135,6 +135,22 @@ func readDeltaLength(b []byte, lengths []byte) (out []byte) {
 	return out
 }
 
+// readDeltaBytes reads DELTA_BYTE_ARRAY of so many values, as PLAIN values.
+func readDeltaBytes(b []byte, prefixes, lengths []byte) (out []byte) {
+	head := len(appendDelta(nil, prefixes, 4))
+	if !bytes.Equal(readDelta(b[:head], 4), prefixes) {
+		panic("other prefixes")
+	}
+	var last []byte
+	for rest := readDeltaLength(b[head:], lengths); len(rest) > 0; prefixes = prefixes[4:] {
+		n := 4 + le.Uint32(rest)
+		last = append(last[:le.Uint32(prefixes):le.Uint32(prefixes)], rest[4:n]...)
+		out = append(le.AppendUint32(out, uint32(len(last))), last...)
+		rest = rest[n:]
+	}
+	return out
+}
+
 func readSplit(b []byte, width int) []byte {
 	out := make([]byte, len(b))
 	n := len(b) / width
@@ -207,16 +223,25 @@ func FuzzEncoders(f *testing.F) {
 			}
 		}
 
-		var texts, lengths []byte
+		var texts, lengths, prefixes, suffixes, last []byte
 		for rest := in; len(rest) > 0; {
 			n := min(int(rest[0])%40, len(rest)-1)
-			texts = append(le.AppendUint32(texts, uint32(n)), rest[1:1+n]...)
+			v := rest[1 : 1+n]
+			texts = append(le.AppendUint32(texts, uint32(n)), v...)
 			lengths = le.AppendUint32(lengths, uint32(n))
-			rest = rest[1+n:]
+			common := 0
+			for common < min(n, len(last)) && v[common] == last[common] {
+				common++
+			}
+			prefixes, suffixes = le.AppendUint32(prefixes, uint32(common)), le.AppendUint32(suffixes, uint32(n-common))
+			last, rest = v, rest[1+n:]
 		}
-		room := bytes.Clone(prefix)
-		if got := readDeltaLength(behind(appendDeltaLength(bytes.Clone(prefix), texts, &room)), lengths); !bytes.Equal(got, texts) {
+		s := &scratch{trial: bytes.Clone(prefix), prefixes: bytes.Clone(prefix)}
+		if got := readDeltaLength(behind(appendTexts(bytes.Clone(prefix), texts, false, s)), lengths); !bytes.Equal(got, texts) {
 			t.Errorf("byte arrays: %q, want %q", got, texts)
+		}
+		if got := readDeltaBytes(behind(appendTexts(bytes.Clone(prefix), texts, true, s)), prefixes, suffixes); !bytes.Equal(got, texts) {
+			t.Errorf("byte arrays with what they share left out: %q, want %q", got, texts)
 		}
 
 		bools := make([]byte, len(in))
@@ -381,6 +406,7 @@ func TestAuto(t *testing.T) {
 	}
 	null := func(b array.Builder, _ int) { b.AppendNull() }
 	const dict, delta, split, plain, lengths = "RLE_DICTIONARY", "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT", "PLAIN", "DELTA_LENGTH_BYTE_ARRAY"
+	const alike = "DELTA_BYTE_ARRAY"
 	cases := []struct {
 		name string
 		typ  arrow.DataType
@@ -389,7 +415,9 @@ func TestAuto(t *testing.T) {
 	}{
 		{"text of a few", arrow.BinaryTypes.String, text(func(int) string { return fmt.Sprint("station ", g.IntN(10)) }), dict},
 		{"text of thousands", arrow.BinaryTypes.String, text(func(int) string { return fmt.Sprint("MPS ", g.IntN(4000)) }), dict},
-		{"text that never repeats", arrow.BinaryTypes.String, text(func(i int) string { return fmt.Sprint("obs", i) }), lengths},
+		{"text that never repeats", arrow.BinaryTypes.String, text(func(i int) string { return fmt.Sprintf("%x", g.Uint64()) }), lengths},
+		{"text that begins alike", arrow.BinaryTypes.String, text(func(i int) string { return fmt.Sprintf("obs%x", g.Uint64()) }), alike},
+		{"text in order", arrow.BinaryTypes.String, text(func(i int) string { return fmt.Sprint("obs", i) }), alike},
 		{"an id", arrow.PrimitiveTypes.Int64, i64(func(i int) int64 { return 1e15 + int64(i) }), delta},
 		{"an id, four times each", arrow.PrimitiveTypes.Int64, i64(func(i int) int64 { return int64(i / 4) }), delta},
 		{"few integers", arrow.PrimitiveTypes.Int64, i64(func(int) int64 { return 1e9 * int64(g.IntN(50)) }), dict},
@@ -443,7 +471,7 @@ func TestDictionaryGivesUp(t *testing.T) {
 	for _, hint := range []Encoding{Auto, Dictionary} {
 		opt := Options{Encodings: []Encoding{hint, hint, hint}, layout: layout{pageRows: 256, pageBytes: 1 << 20, dictBytes: 1000}}
 		path := write(t, opt, rec, 100, 1400, 1401, 1800)
-		want := []string{"RLE_DICTIONARY+BYTE_STREAM_SPLIT", "RLE_DICTIONARY+DELTA_LENGTH_BYTE_ARRAY", "RLE_DICTIONARY+DELTA_BINARY_PACKED"}
+		want := []string{"RLE_DICTIONARY+BYTE_STREAM_SPLIT", "RLE_DICTIONARY+DELTA_BYTE_ARRAY", "RLE_DICTIONARY+DELTA_BINARY_PACKED"}
 		if hint == Dictionary {
 			want = []string{"RLE_DICTIONARY+PLAIN", "RLE_DICTIONARY+PLAIN", "RLE_DICTIONARY+PLAIN"}
 		}

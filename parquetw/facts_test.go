@@ -512,7 +512,7 @@ func TestPriors(t *testing.T) {
 					got := "no"
 					if slices.Contains(e, "RLE_DICTIONARY") {
 						got = "yes"
-						if slices.Contains(e, "BYTE_STREAM_SPLIT") || slices.Contains(e, "DELTA_LENGTH_BYTE_ARRAY") || slices.Contains(e, "DELTA_BINARY_PACKED") {
+						if slices.Contains(e, "BYTE_STREAM_SPLIT") || slices.Contains(e, "DELTA_LENGTH_BYTE_ARRAY") || slices.Contains(e, "DELTA_BYTE_ARRAY") || slices.Contains(e, "DELTA_BINARY_PACKED") {
 							got = "given up"
 						}
 					}

@@ -33,10 +33,11 @@ func layoutFor(leaves int) layout {
 }
 
 // OpenBytes is about the most that the open pages and dictionaries of a file with so many leaves take, in bytes. A page
-// of indices takes up to half of what it would as values, of which none are there beside a dictionary in use.
+// of indices takes up to half of what it would as values, of which none are there beside a dictionary in use; byte arrays
+// take an eighth for lengths and room.
 func OpenBytes(leaves int) int64 {
 	l := layoutFor(leaves)
-	return int64(leaves) * int64(l.pageBytes/2+l.pageBytes/16+l.dictRoom())
+	return int64(leaves) * int64(l.pageBytes/2+l.pageBytes/8+l.dictRoom())
 }
 
 // piece is one task: rows [from, to) of a batch for one leaf, or no batch where a row group ends without further rows.
@@ -78,6 +79,7 @@ type leafEncoder struct {
 	told      bool     // the first values of a page have been looked at
 	confirmed bool     // the dictionary has proven itself: it gives up for its size alone
 	other     Encoding // what values become that no dictionary holds; Auto while undecided
+	front     front    // whether byte arrays among them leave out how they begin
 	seen      int      // values of finished pages
 	done      int64    // rows of finished pages, of all column chunks
 
@@ -87,7 +89,9 @@ type leafEncoder struct {
 	def, rep            []byte
 	raw                 []byte // room for levels in front, and for lengths
 	apart               bool   // raw has byte arrays without their lengths
-	lengths             []byte // which are here, four bytes each
+	lengths, prefixes   []byte // which are here, four bytes each
+	last                []byte // the value that the next one may begin like
+	body                int    // bytes of values in the last page that had them apart, 0: there was none in the column chunk
 	indices             []uint32
 	bounds              bounds
 
@@ -143,7 +147,7 @@ func (e *leafEncoder) run(s *scratch, p piece) error {
 
 func (e *leafEncoder) startChunk() {
 	e.dict.reset()
-	e.told, e.confirmed, e.other, e.seen = false, false, Auto, 0
+	e.told, e.confirmed, e.other, e.front, e.seen, e.body = false, false, Auto, undecided, 0, 0
 	e.believes = true
 	if e.bloom != nil {
 		e.bloom.begin()
@@ -161,16 +165,23 @@ func (e *leafEncoder) startChunk() {
 	e.startPage()
 }
 
+// longText is how many bytes byte arrays must have, PLAIN and on average, to come into the page apart from their lengths at once.
+const longText = 20
+
 func (e *leafEncoder) startPage() {
 	values := e.values
+	long := e.bytes >= longText*values // of short ones the lengths would take as much again
 	e.rows, e.values, e.bytes = 0, 0, 0
 	e.valid, e.def, e.rep, e.indices = e.valid[:0], e.def[:0], e.rep[:0], e.indices[:0]
 	clear(e.dict.seen)
 	e.bounds.reset()
-	e.raw, e.lengths = e.raw[:0], e.lengths[:0]
-	e.apart = !e.inDict && e.other == Delta && e.leaf.Physical == column.ByteArray
+	e.raw, e.lengths, e.prefixes, e.last = e.raw[:0], e.lengths[:0], e.prefixes[:0], e.last[:0]
+	e.apart = !e.inDict && e.other == Delta && e.front != undecided && long
 	if e.apart && cap(e.lengths) == 0 {
 		e.lengths = make([]byte, 0, 4*values)
+	}
+	if e.apart && e.front == shared && cap(e.prefixes) == 0 {
+		e.prefixes = make([]byte, 0, 4*values)
 	}
 	if e.inDict && e.confirmed || cap(e.raw) > 2*e.lay.pageBytes+maxKept {
 		e.raw = nil // it will hardly be needed again, or a giant value has left it behind
@@ -196,6 +207,9 @@ func (e *leafEncoder) openRaw(more int) {
 		}
 		if e.apart {
 			want -= min(want, cap(e.lengths))
+			if e.body > 0 {
+				want, more = min(want, e.body*17/16), 0
+			}
 		}
 		e.raw = make([]byte, 0, e.room()+max(want, more))
 	}
@@ -351,25 +365,24 @@ func (e *leafEncoder) look(data []byte) (n int, err error) {
 		e.bounds.add(e.order, data, w)
 		return len(data) / w, nil
 	}
-	var raw, lengths []byte // room for all
-	to := len(e.raw)
+	var raw, lengths, prefixes, last []byte
+	to, front := len(e.raw), e.apart && e.front == shared
 	if e.apart {
-		raw, lengths = slices.Grow(e.raw, len(data)), e.lengths
-		raw = raw[:cap(raw)]
+		raw, lengths, prefixes, last = e.raw[:cap(e.raw)], e.lengths, e.prefixes, e.last
 	}
 	b := &e.bounds
 	for at := 0; at < len(data); n++ {
 		l, within := 0, false
 		if len(data)-at >= 12 {
 			// Most values lie between the bounds by their first eight bytes alone; bytes of the next value do not count.
-			u := le.Uint32(data[at:])
+			u := uint64(le.Uint32(data[at:]))
 			x := binary.BigEndian.Uint64(data[at+4:])
 			if u < 8 {
 				x &^= math.MaxUint64 >> (8 * u)
 			}
 			p := int64(x) ^ signBit
 			l = int(u) + 4
-			within = l <= len(data)-at && (b.has && p > b.lo && p < b.hi || e.order == orderNone)
+			within = u <= uint64(len(data)-at-4) && (b.has && p > b.lo && p < b.hi || e.order == orderNone)
 		}
 		if !within {
 			if l, err = e.length(data, at); err != nil {
@@ -380,18 +393,33 @@ func (e *leafEncoder) look(data []byte) (n int, err error) {
 			}
 		}
 		if e.apart {
-			lengths = append(lengths, data[at:at+4]...)
-			if l <= 20 && len(data)-at >= 20 && len(raw)-to >= 16 { // whatever lies behind the value: cheaper than a copy of l
-				copy(raw[to:to+16], data[at+4:at+20])
-			} else {
-				copy(raw[to:], data[at+4:at+l])
+			v := data[at+4 : at+l]
+			from, size := at+4, len(v)
+			if front {
+				p := sharedPrefix(last, v)
+				prefixes = le.AppendUint32(prefixes, uint32(p))
+				from, size = from+p, size-p
+				last = asLast(v)
 			}
-			to += l - 4
+			lengths = le.AppendUint32(lengths, uint32(size))
+			if len(raw)-to < size {
+				raw = slices.Grow(raw[:to], size)
+				raw = raw[:cap(raw)]
+			}
+			if size <= 16 && len(data)-from >= 16 && len(raw)-to >= 16 { // whatever lies behind the value: cheaper than a copy of size
+				copy(raw[to:to+16], data[from:from+16])
+			} else {
+				copy(raw[to:], data[from:from+size])
+			}
+			to += size
 		}
 		at += l
 	}
 	if e.apart {
-		e.raw, e.lengths = raw[:to], lengths
+		e.raw, e.lengths, e.prefixes = raw[:to], lengths, prefixes
+		if front && n > 0 {
+			e.last = append(e.last[:0], last...) // the batch goes
+		}
 	}
 	return n, nil
 }
@@ -519,7 +547,7 @@ func (e *leafEncoder) endChunk(s *scratch, g *rowGroup) error {
 
 // memory is what the leaf holds on to, in bytes.
 func (e *leafEncoder) memory() int64 {
-	n := int64(cap(e.valid)+cap(e.def)+cap(e.rep)+cap(e.raw)+cap(e.lengths)+4*cap(e.indices)) + e.dict.held()
+	n := int64(cap(e.valid)+cap(e.def)+cap(e.rep)+cap(e.raw)+cap(e.lengths)+cap(e.prefixes)+cap(e.last)+4*cap(e.indices)) + e.dict.held()
 	if e.bloom != nil {
 		n += int64(4*cap(e.bloom.words) + 8*cap(e.bloom.early))
 	}

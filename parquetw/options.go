@@ -102,7 +102,7 @@ const (
 	Plain                    // values one behind the other
 	Dictionary               // indices into the row group's values; Plain from where the dictionary would grow too large
 	ByteStreamSplit          // floats: first bytes together, second bytes together, …
-	Delta                    // integers: packed differences to the value before; text and bytes: packed lengths, then the bytes
+	Delta                    // integers: packed differences to the value before; text and bytes: packed lengths, then the bytes, perhaps less what each shares with the beginning of the one before
 )
 
 var encodingNames = [...]string{"auto", "plain", "dictionary", "byte_stream_split", "delta"}

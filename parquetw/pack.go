@@ -183,22 +183,88 @@ func appendDeltaBlock(dst []byte, ds *[deltaBlock]int64, n int, lo int64, mask u
 	return dst
 }
 
-// appendDeltaLength appends DELTA_LENGTH_BYTE_ARRAY of v, PLAIN byte arrays: their lengths by appendDelta, then the bytes.
-// lengths is room to work in.
-// Source: https://parquet.apache.org/docs/file-format/data-pages/encodings/#DELTALENGTHBYTEARRAY
-func appendDeltaLength(dst, v []byte, lengths *[]byte) []byte {
-	ls := (*lengths)[:0]
-	for at := 0; at < len(v); at += 4 + int(le.Uint32(v[at:])) {
-		ls = append(ls, v[at:at+4]...)
+// appendTexts appends v, PLAIN byte arrays, as DELTA_LENGTH_BYTE_ARRAY: their lengths by appendDelta, then the bytes; or with front as
+// DELTA_BYTE_ARRAY: how many bytes each has in common with the beginning of the one before it, by appendDelta, then what is
+// left of each in that form.
+// Source: https://parquet.apache.org/docs/file-format/data-pages/encodings/#DELTALENGTHBYTEARRAY and #DELTABYTEARRAY
+func appendTexts(dst, v []byte, front bool, s *scratch) []byte {
+	ls, ps := s.trial[:0], s.prefixes[:0]
+	var last []byte
+	for at := 0; at < len(v); {
+		l := int(le.Uint32(v[at:]))
+		value := v[at+4 : at+4+l]
+		p := 0
+		if front {
+			p = sharedPrefix(last, value)
+			ps = le.AppendUint32(ps, uint32(p))
+			last = asLast(value)
+		}
+		ls = le.AppendUint32(ls, uint32(l-p))
+		at += 4 + l
 	}
-	*lengths = ls
+	s.trial, s.prefixes = ls, ps
+	if front {
+		dst = appendDelta(dst, ps, 4)
+	}
 	dst = appendDelta(dst, ls, 4)
-	for len(v) > 0 {
-		n := 4 + int(le.Uint32(v))
-		dst = append(dst, v[4:n]...)
-		v = v[n:]
+	for at := 0; at < len(v); ls = ls[4:] {
+		end := at + 4 + int(le.Uint32(v[at:]))
+		dst = append(dst, v[end-int(le.Uint32(ls)):end]...)
+		at = end
 	}
 	return dst
+}
+
+// front tells whether the byte arrays of a column chunk leave out what they have in common with the beginning of the one before.
+type front uint8
+
+const (
+	undecided front = iota
+	shared
+	distinct
+)
+
+// maxLast is the longest value that the next one may be compared with.
+const maxLast = 64 << 10
+
+// asLast is a value as the next one may begin like it: not at all like a long one, which nobody is to keep.
+func asLast(v []byte) []byte {
+	if len(v) > maxLast {
+		return nil
+	}
+	return v
+}
+
+// sharedPrefix is how many bytes two values have in common at their beginning.
+func sharedPrefix(a, b []byte) int {
+	n := min(len(a), len(b))
+	i := 0
+	for ; i+8 <= n; i += 8 {
+		if x := le.Uint64(a[i:]) ^ le.Uint64(b[i:]); x != 0 {
+			return i + bits.TrailingZeros64(x)>>3
+		}
+	}
+	for i < n && a[i] == b[i] {
+		i++
+	}
+	return i
+}
+
+// beginAlike tells whether it is worth leaving out how PLAIN byte arrays begin: what they have in common with the one before is a
+// sixteenth of them or more.
+func beginAlike(v []byte) front {
+	var last []byte
+	common := 0
+	for at := 0; at < len(v); {
+		end := at + 4 + int(le.Uint32(v[at:]))
+		common += sharedPrefix(last, v[at+4:end])
+		last = asLast(v[at+4 : end])
+		at = end
+	}
+	if common > len(v)/16 {
+		return shared
+	}
+	return distinct
 }
 
 // append32 appends 32 values of so many bits each.

@@ -16,6 +16,7 @@ const (
 	thriftRLE         = 3
 	thriftDelta       = 5
 	thriftDeltaLength = 6
+	thriftDeltaBytes  = 7
 	thriftRLEDict     = 8
 	thriftByteSplit   = 9
 )
@@ -42,7 +43,7 @@ type columnChunk struct {
 	rows    int64   // rows of all pages
 	entries int64   // values with nulls
 	nulls   int64   // entries without a value
-	counts  [5]int  // data pages by encoding: see pageEncodings
+	counts  [6]int  // data pages by encoding: see pageEncodings
 	bounds  bounds  // of all values
 	stats   encoded // bounds as the footer has them
 	slab    []byte  // where encoded bounds lie
@@ -50,7 +51,7 @@ type columnChunk struct {
 }
 
 // pageEncodings are the encodings of data pages, in the order in which a chunk's metadata names them.
-var pageEncodings = [...]int32{thriftRLEDict, thriftPlain, thriftByteSplit, thriftDelta, thriftDeltaLength}
+var pageEncodings = [...]int32{thriftRLEDict, thriftPlain, thriftByteSplit, thriftDelta, thriftDeltaLength, thriftDeltaBytes}
 
 // endPage lays out the open page, compresses it and hands it to the row group.
 func (e *leafEncoder) endPage(s *scratch, g *rowGroup) error {
@@ -97,21 +98,33 @@ func (e *leafEncoder) endPage(s *scratch, g *rowGroup) error {
 			encoding = 3
 			body = appendDelta(append(s.page[:0], s.levels...), values, l.Width)
 			s.page = body
-		case e.apart:
+		case e.other == Delta:
 			encoding = 4
-			s.trial = appendDelta(s.trial[:0], e.lengths, 4)
-			if front := len(s.levels) + len(s.trial); front <= e.room() {
-				body = e.raw[e.room()-front:]
+			if e.front == undecided {
+				e.front = beginAlike(values)
+			}
+			if e.front == shared {
+				encoding = 5
+			}
+			if !e.apart {
+				body = appendTexts(append(s.page[:0], s.levels...), values, e.front == shared, s)
+				s.page = body
+				break
+			}
+			e.body = len(values)
+			s.trial = s.trial[:0]
+			if e.front == shared {
+				s.trial = appendDelta(s.trial, e.prefixes, 4)
+			}
+			s.trial = appendDelta(s.trial, e.lengths, 4)
+			if ahead := len(s.levels) + len(s.trial); ahead <= e.room() {
+				body = e.raw[e.room()-ahead:]
 				copy(body[copy(body, s.levels):], s.trial)
 				fromRaw = true
 			} else {
 				body = append(append(append(s.page[:0], s.levels...), s.trial...), values...)
 				s.page = body
 			}
-		case e.other == Delta:
-			encoding = 4
-			body = appendDeltaLength(append(s.page[:0], s.levels...), values, &s.trial)
-			s.page = body
 		case l.Physical == column.Bool:
 			body = appendBools(append(s.page[:0], s.levels...), values)
 			s.page = body
@@ -140,7 +153,7 @@ func (e *leafEncoder) endPage(s *scratch, g *rowGroup) error {
 		leaf: e, group: g, number: number, body: body, values: entries, encoding: pageEncodings[encoding],
 		// Without lengths between them, and in the constant bytes of decimals, few things match, and all there is to gain
 		// is in how often each byte occurs.
-		literals: encoding == 4 || encoding == 1 && e.order == orderDecimal,
+		literals: encoding >= 4 || encoding == 1 && e.order == orderDecimal,
 	}
 	if e.w.handOff(job) {
 		// the buffer is the other goroutine's now

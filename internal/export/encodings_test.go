@@ -72,9 +72,9 @@ func TestEncodingsByStatistics(t *testing.T) {
 		run1(t, cfg)
 		return digest(t, path), encodings(t, path)
 	}
-	told := map[string][]string{"id": {"DELTA_BINARY_PACKED"}, "x": {"RLE_DICTIONARY"}, "run": {"DELTA_LENGTH_BYTE_ARRAY"}, "list.list.element": {"RLE_DICTIONARY"}}
+	told := map[string][]string{"id": {"DELTA_BINARY_PACKED"}, "x": {"RLE_DICTIONARY"}, "run": {"DELTA_BYTE_ARRAY"}, "list.list.element": {"RLE_DICTIONARY"}}
 	untold := map[string][]string{
-		"id": {"DELTA_BINARY_PACKED"}, "x": {"BYTE_STREAM_SPLIT"}, "run": {"RLE_DICTIONARY", "DELTA_LENGTH_BYTE_ARRAY"}, "list.list.element": {"RLE_DICTIONARY"},
+		"id": {"DELTA_BINARY_PACKED"}, "x": {"BYTE_STREAM_SPLIT"}, "run": {"RLE_DICTIONARY", "DELTA_BYTE_ARRAY"}, "list.list.element": {"RLE_DICTIONARY"},
 	}
 	check := func(what string, got, want map[string][]string) {
 		t.Helper()
