@@ -89,6 +89,24 @@ func (e *leafEncoder) lookUpBytes(data []byte) (done int, err error) {
 	}
 	indices, slots, keys, seen := e.indices, d.slots, d.keys, d.seen
 	for at := 0; at < len(data); {
+		// Most values are short, and have been seen in the page.
+		for w == 0 && len(data)-at >= 12 {
+			n := uint64(le.Uint32(data[at:]))
+			if n > 7 {
+				break
+			}
+			key := le.Uint64(data[at+4:])&(1<<(8*n)-1) | n<<56 // keyOf, without its cases
+			ref := slots[mix(key)&uint64(len(slots)-1)]
+			if keys[ref] != key || !seen[ref] {
+				break
+			}
+			indices = append(indices, uint32(ref)-1)
+			at += 4 + int(n)
+			done = at
+		}
+		if at == len(data) {
+			break
+		}
 		l := w
 		if w == 0 {
 			if l = 4; len(data)-at >= 4 {
@@ -102,12 +120,7 @@ func (e *leafEncoder) lookUpBytes(data []byte) (done int, err error) {
 		}
 		plain := data[at : at+l]
 		v := plain[head:]
-		var key uint64
-		if n := len(v); n < 8 && at+head+8 <= len(data) {
-			key = le.Uint64(data[at+head:])&(1<<(8*n)-1) | uint64(n)<<56 // keyOf, without its cases
-		} else {
-			key = keyOf(v)
-		}
+		key := keyOf(v)
 		slot := mix(key) & uint64(len(slots)-1)
 		ref := slots[slot]
 		for keys[ref] != key && ref != 0 || key >= longKey && ref != 0 && !bytes.Equal(d.entry(int(ref-1), w), plain) {
