@@ -49,13 +49,18 @@ type Config struct {
 type EmptyError struct {
 	Source string
 	Sample string // the part that was read, "" for all
+	Where  string // the condition that none met, "" for none
 }
 
 func (e *EmptyError) Error() string {
-	if e.Sample != "" {
-		return fmt.Sprintf("the sample of %s (%s) has no rows: there is nothing to measure", e.Source, e.Sample)
+	rows := "has no rows"
+	if e.Where != "" {
+		rows = "has no rows that meet " + e.Where
 	}
-	return e.Source + " has no rows: there is nothing to measure"
+	if e.Sample != "" {
+		return fmt.Sprintf("the sample of %s (%s) %s: there is nothing to measure", e.Source, e.Sample, rows)
+	}
+	return e.Source + " " + rows + ": there is nothing to measure"
 }
 
 // SampleError is a sample that was asked for and can't be taken.
@@ -175,7 +180,7 @@ func (r *run) look(ctx context.Context) error {
 	}
 	s := sample.Jobs[0]
 	if s.Sampled && s.Pages == 0 {
-		return &EmptyError{Source: name}
+		return &EmptyError{Source: name, Where: r.report.Source.Where}
 	}
 	if s.Sampled {
 		r.blocks = s.Blocks
@@ -200,8 +205,8 @@ func (r *run) look(ctx context.Context) error {
 	return nil
 }
 
-// narrow leaves out of the sweep what would be the same run as another one: connections without a chunk, and chunk sizes that cut the sample in
-// the same way. Of such runs the quickest is so by chance. cfg is that of the plan, which is for the most connections.
+// narrow leaves out of the sweep what would be the same run as another one: connections without a chunk, and sizes of chunks and of row groups that cut the
+// sample in the same way. Of such runs the quickest is so by chance. cfg is that of the plan, which is for the most connections.
 func (r *run) narrow(ctx context.Context, cfg export.Config, plan export.JobPlan) error {
 	w := &r.cfg.Sweep
 	most, out := 0, []string{} // the fewest connections that there is a chunk for each of, or more
@@ -216,8 +221,33 @@ func (r *run) narrow(ctx context.Context, cfg export.Config, plan export.JobPlan
 	if len(out) > 0 {
 		r.warn("--parallel %s left out: the sample has %s", strings.Join(out, ","), plural(len(plan.Chunks), "chunk"))
 	}
+	if n := max(1, len(plan.Chunks)); n < slices.Min(w.Parallel) { // the others would have nothing to do
+		r.warn("--parallel %d in place of %d: the sample has %s", n, most, plural(len(plan.Chunks), "chunk"))
+		w.Parallel, most = []int{n}, n
+	}
 	r.cfg.Base.Parallel = min(r.cfg.Base.Parallel, most)
 	r.report.Base = w.base(r.cfg.Base)
+
+	out = nil // row groups that have the whole sample are alike; the base's stay, or the smallest
+	whole := r.report.Base.RowGroupRows
+	if whole < plan.EstRows {
+		whole = slices.Max(w.RowGroupRows)
+		for _, n := range w.RowGroupRows {
+			if n >= plan.EstRows {
+				whole = min(whole, n)
+			}
+		}
+	}
+	w.RowGroupRows = slices.DeleteFunc(slices.Clone(w.RowGroupRows), func(n int64) bool {
+		alike := n >= plan.EstRows && n != whole
+		if alike {
+			out = append(out, strconv.FormatInt(n, 10))
+		}
+		return alike
+	})
+	if len(out) > 0 {
+		r.warn("--row-group-size %s left out: the sample has about %s rows", strings.Join(out, ","), humanize.Comma(plan.EstRows))
+	}
 
 	cfg.Parallel, out = r.report.Base.Parallel, nil
 	var plans [][]export.ChunkPlan
@@ -311,7 +341,7 @@ func (r *run) sweep(ctx context.Context) error {
 		return err
 	}
 	if first.Rows == 0 {
-		empty := &EmptyError{Source: r.report.Source.Name}
+		empty := &EmptyError{Source: r.report.Source.Name, Where: r.report.Source.Where}
 		if s := r.report.Sample; s.Pages < r.report.Source.Pages && r.sampled() {
 			empty.Sample = fmt.Sprintf("the first %s of %s", humanize.Comma(s.Pages), plural(r.report.Source.Pages, "page"))
 		}

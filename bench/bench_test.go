@@ -434,7 +434,7 @@ func TestEmpty(t *testing.T) {
 	// The rows are behind the sample.
 	behind := benchConfig(t, database(t, 10_000), export.Job{Table: "t", Where: "id > 9000"})
 	behind.Part, behind.Asked = 0.01, true
-	if _, err := Run(t.Context(), behind); !strings.HasPrefix(fmt.Sprint(err), "the sample of public.t (the first 3 of ") || !strings.HasSuffix(fmt.Sprint(err), " pages) has no rows: there is nothing to measure") {
+	if _, err := Run(t.Context(), behind); !strings.HasPrefix(fmt.Sprint(err), "the sample of public.t (the first 3 of ") || !strings.HasSuffix(fmt.Sprint(err), " pages) has no rows that meet id > 9000: there is nothing to measure") {
 		t.Errorf("got %v", err)
 	}
 	conn := database(t, 0)
@@ -698,16 +698,22 @@ func TestNarrowed(t *testing.T) {
 		chunks   []int64
 		want     Setting
 		warned   []string
+		only     []int // connections that are asked for
 	}{
-		{export.Job{Table: "v"}, []int{1}, []int64{0}, Setting{1, "binary", 0, "zstd:1", 1_000_000}, []string{"--parallel 2,64 left out: the sample has 1 chunk", "--chunk-size 8KiB,1GiB left out: the sample is cut as by another size"}},
+		{export.Job{Table: "v"}, []int{1}, []int64{0}, Setting{1, "binary", 0, "zstd:1", 1_000_000}, []string{"--parallel 2,64 left out: the sample has 1 chunk", "--chunk-size 8KiB,1GiB left out: the sample is cut as by another size"}, nil},
 		// Nine chunks: two connections have enough to do, and of more it is those that are as many or more.
-		{export.Job{Table: "t"}, []int{1, 2, 64}, []int64{8 << 10, 64 << 10, 1 << 30}, Setting{2, "binary", 64 << 10, "zstd:1", 1_000_000}, []string{"--parallel 128 left out: the sample has 9 chunks", "--chunk-size 2GiB left out: the sample is cut as by another size"}},
+		{export.Job{Table: "t"}, []int{1, 2, 64}, []int64{8 << 10, 64 << 10, 1 << 30}, Setting{2, "binary", 64 << 10, "zstd:1", 1_000_000}, []string{"--parallel 128 left out: the sample has 9 chunks", "--chunk-size 2GiB left out: the sample is cut as by another size", "--row-group-size 500000,2000000 left out: the sample has about 3,000 rows"}, nil},
+		{export.Job{Table: "v"}, []int{1}, []int64{0}, Setting{1, "binary", 0, "zstd:1", 1_000_000}, []string{"--parallel 1 in place of 64: the sample has 1 chunk"}, []int{64, 128}},
 	} {
 		cfg := benchConfig(t, conn, c.job)
 		cfg.Sweep.Parallel, cfg.Sweep.ChunkBytes, cfg.Rounds = []int{1, 2, 64}, []int64{0, 8 << 10, 1 << 30}, 1
 		if c.job.Table == "t" {
 			cfg.Sweep.Parallel, cfg.Sweep.ChunkBytes = []int{1, 2, 64, 128}, []int64{64 << 10, 8 << 10, 1 << 30, 2 << 30}
 		}
+		if c.only != nil {
+			cfg.Sweep.Parallel = c.only
+		}
+		cfg.Sweep.RowGroupRows = []int64{1_000_000, 500_000, 2_000_000, 1000}
 		cfg.Measure = func(_ context.Context, s Spec) (Outcome, error) {
 			return Outcome{Rows: 3000, Output: 1, Workers: 1, Wall: 1 / float64(s.Setting.Parallel), ClientCPU: 0.1}, nil
 		}
@@ -747,5 +753,37 @@ func TestSampleText(t *testing.T) {
 	page, err := (&Report{Rounds: 1, Machine: Machine{Cores: 1}}).HTML()
 	if err != nil || !strings.Contains(string(page), "1 core,") || !strings.Contains(string(page), "1 round,") {
 		t.Errorf("%v: %s", err, page[:2000])
+	}
+}
+
+// What is quicker than the base in some rounds alone is not called better.
+func TestBetterInEveryRound(t *testing.T) {
+	series := func(walls ...float64) *Series {
+		s := &Series{Output: 1}
+		for i, w := range walls {
+			s.Runs = append(s.Runs, Round{Round: i + 1, Wall: w})
+		}
+		return s
+	}
+	w := &Sweep{[]int{1}, []string{"binary"}, []int64{0, 1 << 20}, []string{"zstd:1"}, []int64{1000}}
+	base := w.base(Setting{1, "binary", 0, "zstd:1", 1000})
+	for _, c := range []struct {
+		other *Series
+		best  string
+	}{
+		{series(0.5, 0.5, 1.01), "auto"},
+		{series(0.5, 0.5, 0.99), "1MiB"},
+	} {
+		factors, _ := w.judge(base, func(s Setting) *Series {
+			if s == base {
+				return series(1, 1, 1)
+			}
+			return c.other
+		})
+		for _, f := range factors {
+			if f.Flag == "chunk-size" && f.Best != c.best {
+				t.Errorf("%v: %s is called best, not %s", c.other.Runs, f.Best, c.best)
+			}
+		}
 	}
 }

@@ -154,6 +154,7 @@ func ratio(s, base *Series) (_ FactorValue, ok bool) {
 		v.Size = float64(s.Output) / float64(base.Output)
 	}
 	v.Score = v.Wall * v.Size
+	v.always = len(walls) > 0 && slices.Max(walls)*v.Size < 1
 	return v, len(walls) > 0
 }
 
@@ -170,7 +171,7 @@ func (w *Sweep) judge(base Setting, find func(Setting) *Series) ([]Factor, Setti
 	for _, f := range factors {
 		fac := Factor{Flag: f.flag}
 		var settings []Setting // of fac.Values: those that were measured
-		least := 0
+		least := -1
 		for i := range f.len(w) {
 			s := base
 			f.set(&s, w, i)
@@ -180,7 +181,8 @@ func (w *Sweep) judge(base Setting, find func(Setting) *Series) ([]Factor, Setti
 			}
 			v.Value = f.text(s)
 			fac.Values, settings = append(fac.Values, v), append(settings, s)
-			if v.Score < fac.Values[least].Score {
+			// What is better than the base in some rounds alone is so by chance.
+			if (v.always || s == base) && (least < 0 || v.Score < fac.Values[least].Score) {
 				least = len(fac.Values) - 1
 			}
 		}

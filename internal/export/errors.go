@@ -46,7 +46,11 @@ type RowGroupsError struct {
 }
 
 func (e *RowGroupsError) Error() string {
-	return fmt.Sprintf("%s would have about %d row groups of %d rows, more than Parquet's 32,767", e.Path, (e.EstRows+e.GroupRows-1)/e.GroupRows, e.GroupRows)
+	path := e.Path
+	if path == "" { // of a bench
+		path = "the file"
+	}
+	return fmt.Sprintf("%s would have about %d row groups of %d rows, more than Parquet's 32,767", path, (e.EstRows+e.GroupRows-1)/e.GroupRows, e.GroupRows)
 }
 
 // RowError is a value that can't be represented, with the place of its row.
