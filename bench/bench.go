@@ -385,7 +385,7 @@ func (r *run) recommend(ctx context.Context, combined Setting) error {
 		if s.Kind != KindExport {
 			continue
 		}
-		if v, ok := ratio(s, base); ok && v.Score < score(best, base)*(1-margin) {
+		if v, always, ok := ratio(s, base); ok && always && v.Score < score(best, base)*(1-margin) {
 			best = s
 		}
 	}
@@ -411,7 +411,7 @@ func (r *run) recommend(ctx context.Context, combined Setting) error {
 			}
 		}
 		chosen, against = mine, again
-		if _, ok := ratio(mine, again); !ok {
+		if _, _, ok := ratio(mine, again); !ok {
 			say("the combination of the best values (%s) could not be confirmed; the best that was measured is recommended", combined.Flags())
 			chosen, against = best, base
 		} else if score(chosen, against) > score(best, base)*(1+margin) {
@@ -421,7 +421,7 @@ func (r *run) recommend(ctx context.Context, combined Setting) error {
 			say("the combination of the best values was confirmed in rounds of its own, against the base")
 		}
 	}
-	v, _ := ratio(chosen, against)
+	v, _, _ := ratio(chosen, against)
 	rec.Setting, rec.Wall, rec.Size = chosen.Setting, v.Wall, v.Size
 	rec.Flags, rec.YAML = chosen.Setting.Flags(), chosen.Setting.YAML()
 	if chosen.Setting == base.Setting {

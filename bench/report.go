@@ -142,8 +142,6 @@ type FactorValue struct {
 	Wall  float64 `json:"wall_ratio" doc:"of the base's wall time"`
 	Size  float64 `json:"size_ratio" doc:"of the base's file size"`
 	Score float64 `json:"score" doc:"both multiplied, by which values are compared; less is better"`
-
-	always bool // better than the base in each round
 }
 
 // Bottleneck says what an export with the recommended settings waits for. A share is of the time, from 0 to about 1.

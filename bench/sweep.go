@@ -136,10 +136,10 @@ func (s Setting) YAML() string {
 // margin is what counts as a difference: what is better by less is as good.
 const margin = 0.03
 
-// ratio compares a series with the base's, round by round. It can't where they have no round in common.
-func ratio(s, base *Series) (_ FactorValue, ok bool) {
+// ratio compares a series with the base's, round by round; always tells that it was better in each. It can't where they have no round in common.
+func ratio(s, base *Series) (_ FactorValue, always, ok bool) {
 	if !ran(s) || !ran(base) {
-		return FactorValue{}, false
+		return FactorValue{}, false, false
 	}
 	var walls []float64
 	for _, r := range s.Runs {
@@ -154,13 +154,12 @@ func ratio(s, base *Series) (_ FactorValue, ok bool) {
 		v.Size = float64(s.Output) / float64(base.Output)
 	}
 	v.Score = v.Wall * v.Size
-	v.always = len(walls) > 0 && slices.Max(walls)*v.Size < 1
-	return v, len(walls) > 0
+	return v, len(walls) > 0 && slices.Max(walls)*v.Size < 1, len(walls) > 0
 }
 
 // score is ratio's, of series that can be compared.
 func score(s, base *Series) float64 {
-	v, _ := ratio(s, base)
+	v, _, _ := ratio(s, base)
 	return v.Score
 }
 
@@ -175,14 +174,14 @@ func (w *Sweep) judge(base Setting, find func(Setting) *Series) ([]Factor, Setti
 		for i := range f.len(w) {
 			s := base
 			f.set(&s, w, i)
-			v, ok := ratio(find(s), find(base))
+			v, always, ok := ratio(find(s), find(base))
 			if !ok {
 				continue
 			}
 			v.Value = f.text(s)
 			fac.Values, settings = append(fac.Values, v), append(settings, s)
 			// What is better than the base in some rounds alone is so by chance.
-			if (v.always || s == base) && (least < 0 || v.Score < fac.Values[least].Score) {
+			if (always || s == base) && (least < 0 || v.Score < fac.Values[least].Score) {
 				least = len(fac.Values) - 1
 			}
 		}
