@@ -215,7 +215,7 @@ func readNamed(ctx context.Context, q Querier, names []string) (map[string]named
 	if err := set(ctx, q, "jit", "off"); err != nil { // it takes longer than any of these questions
 		return nil, err
 	}
-	oids := map[string]uint32{}
+	oids, known := map[string]uint32{}, map[uint32]bool{}
 	c, err := ask(ctx, q, func(c *Catalog) error {
 		if err := c.readServer(ctx, q); err != nil {
 			return err
@@ -233,22 +233,24 @@ func readNamed(ctx context.Context, q Querier, names []string) (map[string]named
 		if err := c.readTrees(ctx, q, roots, false); err != nil {
 			return err
 		}
-		return c.readColumns(ctx, q, rootOIDs(roots))
+		if err := c.readColumns(ctx, q, rootOIDs(roots)); err != nil {
+			return err
+		}
+		for _, r := range roots {
+			if known[r.OID], err = plain(ctx, q, c.trees[r], *c.server); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	out := map[string]named{}
 	for name, oid := range oids {
-		tree := c.trees[treeRoot{oid, true}]
-		if len(tree) == 0 {
-			continue
+		if tree := c.trees[treeRoot{oid, true}]; len(tree) > 0 {
+			out[name] = named{tree, c.columns[oid], *c.server, known[oid]}
 		}
-		known, err := plain(ctx, q, tree, *c.server)
-		if err != nil {
-			return nil, err
-		}
-		out[name] = named{tree, c.columns[oid], *c.server, known}
 	}
 	return out, nil
 }

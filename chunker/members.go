@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // members plans a relation with rows of its own, table by table: itself, its
@@ -15,6 +17,12 @@ func (p *Plan) members(ctx context.Context, q Querier, tree []facts, columns []c
 	t := p.Target
 	root := &tree[0]
 	only := t.scan != nil && t.scan.only
+	if cannot == "" {
+		var err error
+		if cannot, err = p.computed(ctx, q, tree); err != nil {
+			return err
+		}
+	}
 	list := []string{p.list}
 	lean := cannot == "" && p.alike(tree)
 	if lean {
@@ -240,6 +248,23 @@ func (p *Plan) inseparable(tree []facts, leaves []*facts, use *usage, cannot str
 		}
 	}
 	return ""
+}
+
+// computedQuery counts the columns of the relations $1 that are computed when they are read.
+const computedQuery = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a
+WHERE a.attrelid = ANY ($1::pg_catalog.text::pg_catalog.oid[]) AND a.attgenerated = 'v' AND NOT a.attisdropped`
+
+// computed says why the members of a tree cannot be read one by one where they have virtual generated columns: a member may compute its own in
+// another way than a scan of the parent does. Such columns came with 18.
+func (p *Plan) computed(ctx context.Context, q Querier, tree []facts) (string, error) {
+	if len(tree) == 1 || p.server.Version < 180000 {
+		return "", nil
+	}
+	n, err := one(ctx, q, computedQuery, pgx.RowTo[int64], oidArray(memberOIDs(tree)))
+	if err != nil || n == 0 {
+		return "", err
+	}
+	return "it has virtual generated columns, which a part of it may compute in another way", nil
 }
 
 // wholeRoot plans a tree as one chunk.

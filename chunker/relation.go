@@ -115,7 +115,6 @@ type facts struct {
 	RowSecurity  bool   // policies apply to this user
 	MayRead      bool   // SELECT is granted on the whole relation
 	Populated    bool
-	Parent       bool   // something inherits from it, or did
 	Now          uint32 // of a root that was measured: the relation that its name stands for now
 	HeapBytes    int64
 	ToastBytes   int64
@@ -152,7 +151,7 @@ WITH RECURSIVE tree(root, children, oid) AS (
 )
 SELECT tree.root::pg_catalog.oid, tree.children,
        c.oid::pg_catalog.oid, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text, c.relpersistence::pg_catalog.text, coalesce(am.amname::pg_catalog.text, ''),
-       c.relrowsecurity AND pg_catalog.row_security_active(c.oid), coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), c.relispopulated, c.relhassubclass,
+       c.relrowsecurity AND pg_catalog.row_security_active(c.oid), coalesce(pg_catalog.has_table_privilege(c.oid, 'SELECT'), false), c.relispopulated,
        CASE WHEN $3::pg_catalog.text::pg_catalog.bool AND c.oid = tree.root
             THEN coalesce(pg_catalog.to_regclass(pg_catalog.format('%I.%I', n.nspname, c.relname))::pg_catalog.oid, 0) ELSE 0 END::pg_catalog.oid,
        c.heap, CASE WHEN c.heap > 0 AND c.reltoastrelid <> 0 THEN coalesce(pg_catalog.pg_relation_size(c.reltoastrelid), 0) ELSE 0 END

@@ -104,9 +104,6 @@ func (e *leafEncoder) lookUpBytes(data []byte) (done int, err error) {
 			at += 4 + int(n)
 			done = at
 		}
-		if at == len(data) {
-			break
-		}
 		l := w
 		if w == 0 {
 			if l = 4; len(data)-at >= 4 {

@@ -106,7 +106,7 @@ func (e *leafEncoder) room() int {
 		n = 16 + e.lay.pageRows/8
 	}
 	if e.leaf.Physical == column.ByteArray {
-		n += min(e.lay.pageRows, e.lay.pageBytes/16) // a byte a length, which is as much as most take
+		n += min(e.lay.pageRows, e.lay.pageBytes/16) // a byte for a length and what is shared, which is as much as most take
 	}
 	return n
 }
@@ -166,7 +166,7 @@ func (e *leafEncoder) startChunk() {
 }
 
 // longText is how many bytes byte arrays must have, PLAIN and on average, to come into the page apart from their lengths at once.
-const longText = 20
+const longText = 32
 
 func (e *leafEncoder) startPage() {
 	values := e.values
@@ -176,6 +176,9 @@ func (e *leafEncoder) startPage() {
 	clear(e.dict.seen)
 	e.bounds.reset()
 	e.raw, e.lengths, e.prefixes, e.last = e.raw[:0], e.lengths[:0], e.prefixes[:0], e.last[:0]
+	if cap(e.lengths) > maxKept {
+		e.lengths, e.prefixes = nil, nil // left by many short values
+	}
 	e.apart = !e.inDict && e.other == Delta && e.front != undecided && long
 	if e.apart && cap(e.lengths) == 0 {
 		e.lengths = make([]byte, 0, 4*values)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"unicode/utf8"
 )
@@ -29,7 +30,8 @@ type output struct {
 
 	written   int64          // bytes in the file
 	synced    int64          // of them: their way to the disk has begun
-	writeback sync.WaitGroup // asks the kernel for it, which takes it a while
+	writeback sync.WaitGroup // of a goroutine that asks the kernel for it, which takes it a while
+	asking    atomic.Bool    // there is one
 
 	write func([]byte) (int, error) // f.Write; a seam for tests of a full disk
 }
@@ -121,9 +123,13 @@ func (o *output) flush() error {
 	if err != nil {
 		return o.failed("write", err)
 	}
-	if f, at, n := o.f, o.synced, o.written-o.synced; n >= writebackStep {
+	// One step at a time: on a slow disk the kernel keeps whoever asks waiting.
+	if f, at, n := o.f, o.synced, o.written-o.synced; n >= writebackStep && o.asking.CompareAndSwap(false, true) {
 		o.synced += n
-		o.writeback.Go(func() { startWriteback(f, at, n) })
+		o.writeback.Go(func() {
+			startWriteback(f, at, n)
+			o.asking.Store(false)
+		})
 	}
 	return nil
 }

@@ -250,8 +250,8 @@ func sharedPrefix(a, b []byte) int {
 	return i
 }
 
-// beginAlike tells whether it is worth leaving out how PLAIN byte arrays begin: what they have in common with the one before is a
-// sixteenth of them or more.
+// beginAlike tells whether it is worth leaving out how PLAIN byte arrays begin: what they have in common with the one before is more
+// than a sixteenth of them.
 func beginAlike(v []byte) front {
 	var last []byte
 	common := 0

@@ -15,7 +15,7 @@ const highBits = 0x8080808080808080
 // d.field says where it came to.
 //
 // The loop is the export's hottest. It knows the kinds that tables are made of, where all is as it nearly always is:
-// no call, no interface, no allocation, and the way to the next field is a constant, which a processor that guesses the
+// no call but one for a run of NULLs, no interface, no allocation, and the way to the next field is a constant, which a processor that guesses the
 // branches need not wait for. Everything else is binaryField's.
 func (d *Decoder) binaryFields(p []byte) ([]byte, error) {
 	cols := d.cols
