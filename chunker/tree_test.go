@@ -134,7 +134,7 @@ func TestTrees(t *testing.T) {
 				`CREATE TABLE virtual_1 (a int, b int GENERATED ALWAYS AS (a * 3) VIRTUAL)`,
 				`ALTER TABLE virtual_ ATTACH PARTITION virtual_1 FOR VALUES FROM (0) TO (3000)`,
 				`CREATE TABLE virtual_2 PARTITION OF virtual_ FOR VALUES FROM (3000) TO (9000)`,
-				`INSERT INTO virtual_ SELECT g FROM generate_series(1, 8999) g`)
+				`INSERT INTO virtual_ SELECT g FROM generate_series(1, 8999) g`, `ANALYZE virtual_`)
 			tests = append(tests, test{db, Request{Table: "virtual_"}, false, 1})
 		}
 		for _, c := range tests {
