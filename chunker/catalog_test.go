@@ -34,7 +34,7 @@ func TestManyTables(t *testing.T) {
 			`CREATE TABLE p (id int, k int NOT NULL) PARTITION BY LIST (k)`, `CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1)`,
 			`CREATE TABLE "p 2" (k int NOT NULL, id int)`, `ALTER TABLE p ATTACH PARTITION "p 2" DEFAULT`,
 			`CREATE TABLE large (id int NOT NULL, s text) WITH (autovacuum_enabled = off)`, // or its statistics could change meanwhile
-			 `INSERT INTO large SELECT g, repeat('x', 500) FROM generate_series(1, 5000) g`,
+			`INSERT INTO large SELECT g, repeat('x', 500) FROM generate_series(1, 5000) g`,
 			`COMMENT ON COLUMN large.s IS 'what is said of it'`, `CREATE VIEW v AS SELECT id FROM large WHERE id < 9`)
 		reqs := []Request{
 			{Table: "parent"},
