@@ -215,7 +215,8 @@ func readNamed(ctx context.Context, q Querier, names []string) (map[string]named
 	if err := set(ctx, q, "jit", "off"); err != nil { // it takes longer than any of these questions
 		return nil, err
 	}
-	oids, known := map[string]uint32{}, map[uint32]bool{}
+	oids := map[string]uint32{}
+	var leaving map[uint32]bool
 	c, err := ask(ctx, q, func(c *Catalog) error {
 		if err := c.readServer(ctx, q); err != nil {
 			return err
@@ -236,12 +237,8 @@ func readNamed(ctx context.Context, q Querier, names []string) (map[string]named
 		if err := c.readColumns(ctx, q, rootOIDs(roots)); err != nil {
 			return err
 		}
-		for _, r := range roots {
-			if known[r.OID], err = plain(ctx, q, c.trees[r], *c.server); err != nil {
-				return err
-			}
-		}
-		return nil
+		leaving, err = readDetaching(ctx, q, c.trees)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -249,10 +246,31 @@ func readNamed(ctx context.Context, q Querier, names []string) (map[string]named
 	out := map[string]named{}
 	for name, oid := range oids {
 		if tree := c.trees[treeRoot{oid, true}]; len(tree) > 0 {
-			out[name] = named{tree, c.columns[oid], *c.server, known[oid]}
+			out[name] = named{tree, c.columns[oid], *c.server, plain(tree, *c.server, leaving)}
 		}
 	}
 	return out, nil
+}
+
+// readDetaching reads which partitioned tables of the trees have a partition that is being detached.
+func readDetaching(ctx context.Context, q Querier, trees map[treeRoot][]facts) (map[uint32]bool, error) {
+	var parents []uint32
+	for _, tree := range trees {
+		for i := range tree {
+			if tree[i].kind() == PartitionedTable {
+				parents = append(parents, tree[i].OID)
+			}
+		}
+	}
+	if len(parents) == 0 {
+		return nil, nil
+	}
+	found, err := collect(ctx, q, detachingQuery, pgx.RowTo[uint32], oidArray(parents))
+	leaving := map[uint32]bool{}
+	for _, oid := range found {
+		leaving[oid] = true
+	}
+	return leaving, err
 }
 
 // plain reports whether a relation is a table of which everything is known
@@ -260,25 +278,18 @@ func readNamed(ctx context.Context, q Querier, names []string) (map[string]named
 // what inherits from it, all by grants on the whole of each, so that LOCK TABLE
 // of it locks all that is read. Of a tree with a partition that is being
 // detached, or one whose rows an extension may hold elsewhere, the server is asked.
-func plain(ctx context.Context, q Querier, tree []facts, srv serverFacts) (bool, error) {
+func plain(tree []facts, srv serverFacts, leaving map[uint32]bool) bool {
 	if len(tree) > 1 && (srv.Timescale || srv.Citus) {
-		return false, nil
+		return false
 	}
-	var parents []uint32
 	for i := range tree {
 		f := &tree[i]
 		switch {
-		case f.Persistence == "t" || f.OID < firstUserOID || !f.MayRead || f.RowSecurity:
-			return false, nil
-		case f.kind() == PartitionedTable:
-			parents = append(parents, f.OID)
-		case f.kind() != Table || f.AccessMethod != "heap":
-			return false, nil
+		case f.Persistence == "t" || f.OID < firstUserOID || !f.MayRead || f.RowSecurity || leaving[f.OID]:
+			return false
+		case f.kind() != PartitionedTable && (f.kind() != Table || f.AccessMethod != "heap"):
+			return false
 		}
 	}
-	if len(parents) == 0 {
-		return true, nil
-	}
-	n, err := one(ctx, q, detachingQuery, pgx.RowTo[int64], oidArray(parents))
-	return n == 0, err
+	return true
 }

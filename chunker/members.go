@@ -301,8 +301,8 @@ func (p *Plan) deparsed(ctx context.Context, q Querier, texts []string, alias st
 func (p *Plan) ranged(ctx context.Context, q Querier, tree []facts, leaves []*facts, byName map[string]*facts) (map[uint32]bool, string, error) {
 	t := p.Target
 	from, only := t.Relation, t.scan != nil && t.scan.only
-	alike := t.scan == nil && t.where == ""
-	if alike {
+	all := t.scan == nil && t.where == ""
+	if all {
 		i := slices.IndexFunc(leaves, (*facts).heap)
 		if i < 0 {
 			return nil, "", nil
@@ -327,7 +327,7 @@ func (p *Plan) ranged(ctx context.Context, q Querier, tree []facts, leaves []*fa
 			ranged[f.OID] = true
 		}
 	}
-	if alike && ranged[from.OID] {
+	if all && ranged[from.OID] {
 		for _, f := range leaves {
 			ranged[f.OID] = f.heap()
 		}

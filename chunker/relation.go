@@ -164,7 +164,7 @@ ORDER BY c.oid <> tree.root, c.oid`
 // detaching tells whether row i of pg_inherits is of a partition whose concurrent detaching was begun.
 const detaching = `coalesce((pg_catalog.to_jsonb(i) ->> 'inhdetachpending')::pg_catalog.bool, false)`
 
-const detachingQuery = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits i WHERE i.inhparent = ANY ($1::pg_catalog.text::pg_catalog.oid[]) AND ` + detaching
+const detachingQuery = `SELECT DISTINCT i.inhparent::pg_catalog.oid FROM pg_catalog.pg_inherits i WHERE i.inhparent = ANY ($1::pg_catalog.text::pg_catalog.oid[]) AND ` + detaching
 
 func readTree(ctx context.Context, q Querier, root uint32, children, sizes bool) ([]facts, error) {
 	c, at := newCatalog(), treeRoot{root, children}

@@ -564,8 +564,8 @@ func tuneGC(getenv func(string) string, memory int64) (undo func()) {
 	}
 }
 
-// How much garbage there may be: a share of the heap, and so much in any case. There is little, since buffers are used again. A heap of a few MiB would else be gone through every few
-// hundred KiB, which cost a batch of small files a third of its CPU.
+// How much garbage there may be: a share of the heap, and so much in any case. There is little, since buffers are used again. A heap of a
+// few MiB would else be gone through every few hundred KiB, which cost a batch of small files a third of its CPU.
 const (
 	garbagePercent = 8
 	garbageBytes   = 10 << 20
